@@ -1,0 +1,38 @@
+# Each target makes its own virtual environment when there is none: Python 3.11+, pip and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SERVERS ?= auto
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,postgres,dev]' --group test
+	@touch $@
+
+demo: $(VENV)/.installed ## the main job on real processes: no server, no API key needed
+	$(BIN)/turnkeeper demo
+
+test: $(VENV)/.installed ## all tests; SERVERS=embedded ignores servers that are running here
+	TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+format: $(VENV)/.installed ## let ruff format and fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .turnkeeper
