@@ -1,0 +1,150 @@
+"""Every error that Turnkeeper raises on purpose.
+
+    TurnkeeperError
+    ├── ConfigurationError            a setting is missing or wrong
+    ├── InvalidInput                  a field of a call is wrong: field, value, remedy
+    │   ├── UnknownAgent              no worker registered that agent
+    │   └── InputTooLarge
+    ├── NotFound                      no such run or session for this tenant
+    ├── Conflict                      the call lost against what is stored
+    │   ├── IdempotencyConflict       a used key with another input
+    │   └── SessionBusy               an edit while a run works in, or is parked in, the session
+    ├── SchemaMismatch                the database is not migrated, or migrated further than the code
+    ├── DatabaseUnavailable           the database did not answer; nothing is known to be written
+    ├── WaitTimeout                   `wait` ended before the run did; carries the last snapshot
+    ├── LeaseLost                     a worker's write was refused by the fence
+    └── RunFailure                    a run cannot go on: code and message, stored in the run
+
+Each error carries what it talks about as attributes, never the content of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TurnkeeperError(Exception):
+    """The root: catch this to catch all of ours."""
+
+
+class ConfigurationError(TurnkeeperError):
+    """A setting is missing or wrong; the text names it and the remedy."""
+
+
+class InvalidInput(TurnkeeperError):
+    """A field of a call is wrong.
+
+    `field` is its name, `value` a short description that never holds item content, `remedy` what to do.
+    """
+
+    def __init__(self, field: str, value: str, remedy: str) -> None:
+        super().__init__(f"{field}: {value}; {remedy}")
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+
+
+class UnknownAgent(InvalidInput):
+    """No worker has registered an agent of this name."""
+
+    def __init__(self, agent: str, known: Sequence[str]) -> None:
+        super().__init__(
+            "agent",
+            f"{agent!r} is not registered by any worker",
+            "use one of: " + ", ".join(sorted(known)) if known else "start a worker that has it",
+        )
+        self.agent = agent
+        self.known = tuple(sorted(known))
+
+
+class InputTooLarge(InvalidInput):
+    """An input is over the size limit; sizes in bytes of its JSON."""
+
+    def __init__(self, field: str, size: int, limit: int) -> None:
+        super().__init__(
+            field,
+            f"{size:,} bytes are over the limit of {limit:,}",
+            "send less, or raise TURNKEEPER_MAX_INPUT_BYTES",
+        )
+        self.size = size
+        self.limit = limit
+
+
+class NotFound(TurnkeeperError):
+    """No such thing for this tenant."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"there is no {kind} {id!r}")
+        self.kind = kind
+        self.id = id
+
+
+class Conflict(TurnkeeperError):
+    """The call lost against what is stored; the text says against what."""
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key is used by a run with another input."""
+
+    def __init__(self, key: str, run_id: str) -> None:
+        super().__init__(
+            f"idempotency_key {key!r} belongs to run {run_id} with another input; use a new key for a new request"
+        )
+        self.key = key
+        self.run_id = run_id
+
+
+class SessionBusy(Conflict):
+    """An edit of a session in which a run works or is parked."""
+
+    def __init__(self, session_id: str, run_id: str, status: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is busy: run {run_id} is {status}; wait for it or cancel it"
+        )
+        self.session_id = session_id
+        self.run_id = run_id
+        self.status = status
+
+
+class SchemaMismatch(TurnkeeperError):
+    """The database's schema is not the one of this code; `found` is None when there is none."""
+
+    def __init__(self, found: str | None, expected: str, remedy: str) -> None:
+        at = f"at revision {found}" if found else "not migrated"
+        super().__init__(f"the database is {at}, this code needs {expected}; {remedy}")
+        self.found = found
+        self.expected = expected
+
+
+class DatabaseUnavailable(TurnkeeperError):
+    """The database did not answer. What was asked for may or may not stand: repeat with the same key."""
+
+
+class WaitTimeout(TurnkeeperError, TimeoutError):
+    """`wait` ended before the run did. `status` is the last one seen; the run goes on."""
+
+    def __init__(self, run_id: str, status: str, timeout: float) -> None:
+        super().__init__(
+            f"run {run_id} is still {status} after {timeout:g} s; it goes on, wait again or look later"
+        )
+        self.run_id = run_id
+        self.status = status
+        self.timeout = timeout
+
+
+class LeaseLost(TurnkeeperError):
+    """The fence refused a write: another worker has, or may have, the session."""
+
+    def __init__(self, session_key: str, epoch: int) -> None:
+        super().__init__(f"the lease of epoch {epoch} on session {session_key} is gone; nothing was written")
+        self.session_key = session_key
+        self.epoch = epoch
+
+
+class RunFailure(TurnkeeperError):
+    """A run cannot go on. `code` is stable and for programs, `message` for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message

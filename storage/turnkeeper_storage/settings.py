@@ -1,0 +1,87 @@
+"""The one reader of the environment: `TURNKEEPER_*`, and `OPENAI_*` for the model."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from turnkeeper_storage.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Seconds are floats, sizes are bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TURNKEEPER_", frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    # where things are
+    database_url: str = Field(default="sqlite:///turnkeeper.db", description="postgresql://… or sqlite:///…")
+    db_schema: str | None = Field(default=None, description="PostgreSQL schema of our tables")
+    broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Celery's broker")
+    redis_url: str | None = Field(
+        default=None, description="live notifications; default: the broker if it is Redis"
+    )
+    queue: str = Field(
+        default="turnkeeper", min_length=1, description="queue of wake-ups; ingest jobs use QUEUE.ingest"
+    )
+    tenant: str = Field(default="default", min_length=1, max_length=255)
+
+    # leases and the loops around them (PROTOCOL 2.3, 2.8, 2.10, 2.11, 2.15)
+    lease_seconds: float = Field(default=30.0, gt=0)
+    heartbeat_seconds: float = Field(default=10.0, gt=0)
+    sweep_seconds: float = Field(default=5.0, gt=0)
+    drain_runs: int = Field(default=20, ge=1)
+    drain_seconds: float = Field(default=60.0, gt=0)
+    grace_seconds: float = Field(default=30.0, gt=0, description="from SIGTERM to the end of the worker")
+    agent_grace_seconds: float = Field(
+        default=60.0, ge=0, description="how long a run waits for a worker with its agent"
+    )
+    crash_limit: int = Field(default=3, ge=1)
+
+    # sizes
+    concurrency: int = Field(default=1000, ge=1, description="runs in flight per worker process")
+    tool_threads: int = Field(default=32, ge=1, description="threads for synchronous tools per process")
+    pool_size: int = Field(default=10, ge=1, description="database connections per process")
+    max_input_bytes: int = Field(default=1_048_576, ge=1)
+    max_output_bytes: int = Field(default=1_048_576, ge=1, description="of one tool output or one turn")
+    max_turns: int = Field(default=10, ge=1)
+
+    # the model
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    model_timeout: float = Field(default=600.0, gt=0, description="of one model call")
+    model_retries: int = Field(default=4, ge=0, description="further attempts of one model call")
+    publish_timeout: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.heartbeat_seconds > self.lease_seconds / 2:
+            raise ValueError("heartbeat_seconds must be at most half of lease_seconds")
+        return self
+
+    @property
+    def ingest_queue(self) -> str:
+        """Queue of jobs that carry truth."""
+        return f"{self.queue}.ingest"
+
+
+def load_settings(**given: object) -> Settings:
+    """Settings from the environment, with what is given on top (None means not given).
+
+    Raises ConfigurationError that names the setting and the remedy.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_explain(fault) for fault in error.errors())) from None
+
+
+def _explain(fault: object) -> str:
+    # The value may be a URL with a password: name the setting and the rule, never the value.
+    assert isinstance(fault, dict)
+    names = [str(part) for part in fault["loc"]]
+    setting = "_".join(names).upper() if names else ""
+    if setting and not setting.startswith("OPENAI_"):
+        setting = f"TURNKEEPER_{setting}"
+    return f"{setting}: {fault['msg']}" if setting else str(fault["msg"])
