@@ -88,7 +88,8 @@ class IdempotencyConflict(Conflict):
 
     def __init__(self, key: str, run_id: str) -> None:
         super().__init__(
-            f"idempotency_key {key!r} belongs to run {run_id} with another input; use a new key for a new request"
+            f"idempotency_key {key!r} belongs to run {run_id} with another input; "
+            "use a new key for a new request"
         )
         self.key = key
         self.run_id = run_id

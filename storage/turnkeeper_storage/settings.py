@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from turnkeeper_storage.errors import ConfigurationError
@@ -77,9 +78,8 @@ def load_settings(**given: object) -> Settings:
         raise ConfigurationError("; ".join(_explain(fault) for fault in error.errors())) from None
 
 
-def _explain(fault: object) -> str:
+def _explain(fault: ErrorDetails) -> str:
     # The value may be a URL with a password: name the setting and the rule, never the value.
-    assert isinstance(fault, dict)
     names = [str(part) for part in fault["loc"]]
     setting = "_".join(names).upper() if names else ""
     if setting and not setting.startswith("OPENAI_"):
