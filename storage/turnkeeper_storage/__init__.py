@@ -1,0 +1,57 @@
+"""Turnkeeper's storage: sessions, runs and the transactions that keep them in order."""
+
+from turnkeeper_storage.errors import (
+    ConfigurationError,
+    Conflict,
+    DatabaseUnavailable,
+    IdempotencyConflict,
+    InputTooLarge,
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+    RunFailure,
+    SchemaMismatch,
+    SessionBusy,
+    TurnkeeperError,
+    UnknownAgent,
+    WaitTimeout,
+)
+from turnkeeper_storage.items import Item, Json
+from turnkeeper_storage.model import Run, RunError, RunOptions, RunStatus, Usage
+from turnkeeper_storage.sessions.memory import MemorySession
+from turnkeeper_storage.sessions.protocol import Session, SessionSettings, TransactionalSession
+from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
+from turnkeeper_storage.settings import Settings, load_settings
+from turnkeeper_storage.tables import metadata
+
+__all__ = [
+    "ConfigurationError",
+    "Conflict",
+    "DatabaseUnavailable",
+    "IdempotencyConflict",
+    "InputTooLarge",
+    "InvalidInput",
+    "Item",
+    "Json",
+    "LeaseLost",
+    "MemorySession",
+    "NotFound",
+    "Run",
+    "RunError",
+    "RunFailure",
+    "RunOptions",
+    "RunStatus",
+    "SQLAlchemySession",
+    "SchemaMismatch",
+    "Session",
+    "SessionBusy",
+    "SessionSettings",
+    "Settings",
+    "TransactionalSession",
+    "TurnkeeperError",
+    "UnknownAgent",
+    "Usage",
+    "WaitTimeout",
+    "load_settings",
+    "metadata",
+]

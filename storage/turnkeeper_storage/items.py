@@ -55,7 +55,7 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def as_items(value: str | Sequence[Mapping[str, Json]], *, field: str = "input") -> list[Item]:
+def as_items(value: object, *, field: str = "input") -> list[Item]:
     """An input as items: a text becomes one user message, a list is checked and copied shallowly.
 
     Raises InvalidInput for an empty input and for entries that are not items.

@@ -1,0 +1,45 @@
+"""Durable events: dense per run, written in the transaction that they report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, insert, select
+
+from turnkeeper_storage.model import Event, EventType
+from turnkeeper_storage.sql_types import now
+from turnkeeper_storage.tables import run_events
+from turnkeeper_storage.unit_of_work import UnitOfWork
+
+E = run_events.c
+_INSERT = insert(run_events).values(
+    session_key=bindparam("b_key"),
+    run_id=bindparam("b_run_id"),
+    n=bindparam("b_n"),
+    type=bindparam("b_type"),
+    data=bindparam("b_data"),
+    created_at=now(),
+)
+
+
+async def add(uow: UnitOfWork, key: str, events: Sequence[Event]) -> None:
+    """Write events whose `n` the caller took from the run's `next_event`."""
+    if events:
+        rows = [
+            {"b_key": key, "b_run_id": e.run_id, "b_n": e.n, "b_type": e.type.value, "b_data": e.data}
+            for e in events
+        ]
+        await uow.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+
+
+_AFTER = (
+    select(E.run_id, E.n, E.type, E.data, E.created_at)
+    .where(E.session_key == bindparam("b_key"), E.run_id == bindparam("b_run_id"), E.n > bindparam("b_after"))
+    .order_by(E.n)
+)
+
+
+async def list_after(uow: UnitOfWork, key: str, run_id: str, after: int = 0) -> list[Event]:
+    """The events of a run past index `after`, in order."""
+    rows = await uow.execute(_AFTER, {"b_key": key, "b_run_id": run_id, "b_after": after})
+    return [Event(row[0], row[1], EventType(row[2]), row[3], row[4]) for row in rows]

@@ -1,0 +1,149 @@
+"""Checkpoints of turns, and the tool calls that they asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import BindParameter, Executable, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from turnkeeper_storage.items import digest
+from turnkeeper_storage.model import CallStatus, Lease, ToolCall, Turn, Usage
+from turnkeeper_storage.sql_types import SECONDS, after, now
+from turnkeeper_storage.tables import tool_calls, turns
+from turnkeeper_storage.unit_of_work import UnitOfWork
+
+T = turns.c
+C = tool_calls.c
+_KEY: BindParameter[str] = bindparam("b_key")
+_RUN: BindParameter[str] = bindparam("b_run_id")
+
+
+def _insert(kind: type[postgresql.Insert] | type[sqlite.Insert]) -> Executable:
+    statement = kind(turns).values(
+        session_key=_KEY,
+        run_id=_RUN,
+        turn=bindparam("b_turn"),
+        response_id=bindparam("b_response_id"),
+        items=bindparam("b_items"),
+        usage=bindparam("b_usage"),
+        epoch=bindparam("b_epoch"),
+        created_at=now(),
+    )
+    return statement.on_conflict_do_nothing(index_elements=[T.session_key, T.run_id, T.turn]).returning(
+        T.turn
+    )
+
+
+_INSERT = {"postgresql": _insert(postgresql.Insert), "sqlite": _insert(sqlite.Insert)}
+
+
+async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> bool:
+    """Write a turn once; False when it stands already (a retry whose answer was lost)."""
+    values = {
+        "b_key": lease.session_key,
+        "b_run_id": run_id,
+        "b_turn": turn.turn,
+        "b_response_id": turn.response_id,
+        "b_items": turn.items,
+        "b_usage": turn.usage.as_json(),
+        "b_epoch": lease.epoch,
+    }
+    return (await uow.execute(_INSERT[uow.dialect], values)).one_or_none() is not None
+
+
+_LIST = select(T.turn, T.response_id, T["items"], T.usage).where(T.session_key == _KEY, T.run_id == _RUN)
+
+
+async def list_turns(uow: UnitOfWork, key: str, run_id: str) -> list[Turn]:
+    """The committed turns of a run, in order."""
+    rows = await uow.execute(_LIST.order_by(T.turn), {"b_key": key, "b_run_id": run_id})
+    return [Turn(row[0], row[1], row[2], Usage.from_json(row[3])) for row in rows]
+
+
+_INSERT_CALL = insert(tool_calls).values(
+    session_key=_KEY,
+    run_id=_RUN,
+    call_id=bindparam("b_call_id"),
+    turn=bindparam("b_turn"),
+    position=bindparam("b_position"),
+    name=bindparam("b_name"),
+    arguments=bindparam("b_arguments"),
+    arguments_digest=bindparam("b_digest"),
+    idempotent=bindparam("b_idempotent"),
+    status=bindparam("b_status"),
+    output=bindparam("b_output"),
+)
+
+
+async def add_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[ToolCall]) -> None:
+    """Write the calls of a turn as they were planned."""
+    rows = [
+        {
+            "b_key": key,
+            "b_run_id": run_id,
+            "b_call_id": call.call_id,
+            "b_turn": call.turn,
+            "b_position": call.position,
+            "b_name": call.name,
+            "b_arguments": call.arguments,
+            "b_digest": digest([call.name, call.arguments]),
+            "b_idempotent": call.idempotent,
+            "b_status": call.status.value,
+            "b_output": call.output,
+        }
+        for call in calls
+    ]
+    if rows:
+        await uow.execute(_INSERT_CALL, rows if len(rows) > 1 else rows[0])
+
+
+_CALLS = (
+    select(C.call_id, C.turn, C.name, C.arguments, C.position, C.status, C.output, C.idempotent)
+    .where(C.session_key == _KEY, C.run_id == _RUN)
+    .order_by(C.turn, C.position)
+)
+
+
+async def list_calls(uow: UnitOfWork, key: str, run_id: str) -> list[ToolCall]:
+    """The calls of a run in the order that the model asked for them."""
+    rows = await uow.execute(_CALLS, {"b_key": key, "b_run_id": run_id})
+    return [
+        ToolCall(row[0], row[1], row[2], row[3], row[4], CallStatus(row[5]), row[6], bool(row[7]))
+        for row in rows
+    ]
+
+
+_ONE = update(tool_calls).where(C.session_key == _KEY, C.run_id == _RUN, C.call_id == bindparam("b_call_id"))
+_START = (
+    _ONE.where(C.status == CallStatus.PLANNED.value)
+    .values(
+        status=CallStatus.STARTED.value,
+        started_at=now(),
+        deadline=after(bindparam("b_seconds", type_=SECONDS)),
+    )
+    .returning(C.call_id)
+)
+_SETTLE = _ONE.where(C.status.in_([CallStatus.PLANNED.value, CallStatus.STARTED.value])).values(
+    status=bindparam("b_status"), output=bindparam("b_output")
+)
+
+
+async def start_call(uow: UnitOfWork, key: str, run_id: str, call_id: str, seconds: float) -> bool:
+    """Record that a non-idempotent call is about to have its effect; False when it was recorded before."""
+    values = {"b_key": key, "b_run_id": run_id, "b_call_id": call_id, "b_seconds": seconds}
+    return (await uow.execute(_START, values)).one_or_none() is not None
+
+
+async def settle_call(
+    uow: UnitOfWork, key: str, run_id: str, call_id: str, status: CallStatus, output: str
+) -> None:
+    """Give a call its one output."""
+    values = {
+        "b_key": key,
+        "b_run_id": run_id,
+        "b_call_id": call_id,
+        "b_status": status.value,
+        "b_output": output,
+    }
+    await uow.execute(_SETTLE, values)

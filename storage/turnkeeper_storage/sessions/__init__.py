@@ -1,0 +1,1 @@
+"""Session classes: one behaviour over every store."""

@@ -1,0 +1,33 @@
+"""A session that lives and dies with its process: for tests and trials."""
+
+from __future__ import annotations
+
+import copy
+
+from turnkeeper_storage.items import Item
+from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
+
+
+class MemorySession:
+    """Items in a list; what goes in and comes out is copied."""
+
+    def __init__(self, session_id: str, *, session_settings: SessionSettings | None = None) -> None:
+        self.session_id = session_id
+        self.session_settings = session_settings
+        self._items: list[Item] = []
+
+    async def get_items(self, limit: int | None = None) -> list[Item]:
+        chosen = effective_limit(limit, self.session_settings)
+        newest = (
+            self._items if chosen is None else self._items[len(self._items) - min(chosen, len(self._items)) :]
+        )
+        return copy.deepcopy(newest)
+
+    async def add_items(self, items: list[Item]) -> None:
+        self._items.extend(copy.deepcopy(items))
+
+    async def pop_item(self) -> Item | None:
+        return self._items.pop() if self._items else None
+
+    async def clear_session(self) -> None:
+        self._items.clear()

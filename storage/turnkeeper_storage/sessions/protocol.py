@@ -1,0 +1,49 @@
+"""What a session class is. Structurally the `Session` of openai-agents too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from turnkeeper_storage.items import Item
+from turnkeeper_storage.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Defaults of a session. `limit`: how many of the newest items `get_items()` gives; None for all."""
+
+    limit: int | None = None
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One conversation: four coroutines over an ordered list of items.
+
+    `get_items(limit=N)` gives the newest N in chronological order, `0` none, `None` what the settings say;
+    `add_items([])` does nothing; `pop_item` removes and returns the newest, or None.
+    """
+
+    session_id: str
+
+    async def get_items(self, limit: int | None = None) -> list[Item]: ...
+
+    async def add_items(self, items: list[Item]) -> None: ...
+
+    async def pop_item(self) -> Item | None: ...
+
+    async def clear_session(self) -> None: ...
+
+
+@runtime_checkable
+class TransactionalSession(Protocol):
+    """A session whose items live in our database: a run's items join the transaction that ends it."""
+
+    async def add_items_in(self, uow: UnitOfWork, items: Sequence[Item]) -> None: ...
+
+
+def effective_limit(limit: int | None, settings: SessionSettings | None) -> int | None:
+    """An explicit limit beats the settings'; negative ones are none at all."""
+    chosen = limit if limit is not None else (settings.limit if settings is not None else None)
+    return None if chosen is None else max(0, chosen)

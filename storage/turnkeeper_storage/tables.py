@@ -1,0 +1,212 @@
+"""The tables (PROTOCOL §1). The constraints, not the code, are the last word on order and uniqueness."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Key = key_column_type()
+# SQLite calls only INTEGER an integer key; both are 64 bits there.
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+OPEN = text("status IN ('queued', 'running', 'awaiting_approval')")
+ACTIVE = text("status IN ('running', 'awaiting_approval')")
+
+sessions = Table(
+    "turnkeeper_sessions",
+    metadata,
+    Column("session_key", Key, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("next_seq", Big, nullable=False, server_default="1"),
+    Column("next_position", Big, nullable=False, server_default="1"),
+    Column("epoch", Big, nullable=False, server_default="0"),
+    Column("lease_id", Text),
+    Column("lease_owner", Text),
+    Column("lease_until", Instant),
+    # whether the last claim followed a lease that nobody gave back
+    Column("taken_over", Boolean, nullable=False, server_default=false()),
+    Column("runnable_since", Instant),
+    Column("parked_run", Key),
+    Column("store", Text, nullable=False, server_default="database"),
+    Column("metadata", JsonText),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index("ix_turnkeeper_sessions_tenant_id", "tenant", "id", unique=True),
+    Index(
+        "ix_turnkeeper_sessions_runnable_since",
+        "runnable_since",
+        postgresql_where=text("runnable_since IS NOT NULL"),
+        sqlite_where=text("runnable_since IS NOT NULL"),
+    ),
+    postgresql_with={"fillfactor": "70"},
+)
+
+runs = Table(
+    "turnkeeper_runs",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("id", Key, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("seq", Big, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("turn", Integer, nullable=False, server_default="0"),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("agent", Text, nullable=False),
+    Column("agent_digest", Text),
+    Column("agent_missing_since", Instant),
+    Column("input", JsonText, nullable=False),
+    Column("merged_input", JsonText),
+    Column("stored_input", JsonText),
+    Column("options", JsonText),
+    Column("state_version", Integer, nullable=False, server_default="1"),
+    Column("idempotency_key", Text),
+    Column("input_digest", Text, nullable=False),
+    Column("output", JsonText),
+    Column("error", JsonText),
+    Column("usage", JsonText),
+    Column("deadline", Instant),
+    Column("next_event", Integer, nullable=False, server_default="1"),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    PrimaryKeyConstraint("session_key", "id"),
+    UniqueConstraint("session_key", "seq"),
+    UniqueConstraint("session_key", "idempotency_key"),
+    Index("ix_turnkeeper_runs_head", "session_key", "seq", postgresql_where=OPEN, sqlite_where=OPEN),
+    # the database itself refuses a second active run of a session
+    Index(
+        "uq_turnkeeper_runs_active", "session_key", unique=True, postgresql_where=ACTIVE, sqlite_where=ACTIVE
+    ),
+    Index("ix_turnkeeper_runs_tenant_id", "tenant", "id"),
+)
+
+session_items = Table(
+    "turnkeeper_session_items",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("position", Big, nullable=False),
+    Column("run_id", Key),
+    Column("turn", Integer),
+    Column("epoch", Big),
+    # Text, not JsonText: a row that cannot be read is skipped, so it is decoded one by one
+    Column("data", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("session_key", "position"),
+)
+
+boundaries = Table(
+    "turnkeeper_boundaries",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("boundary", Text, nullable=False),
+    # of a store outside the database: what is about to be added there, and the tail that it had
+    Column("intent", JsonText),
+    Column("done", Boolean, nullable=False),
+    PrimaryKeyConstraint("session_key", "run_id", "boundary"),
+)
+
+turns = Table(
+    "turnkeeper_turns",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("response_id", Text),
+    Column("items", JsonText, nullable=False),
+    Column("usage", JsonText, nullable=False),
+    Column("epoch", Big, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("session_key", "run_id", "turn"),
+)
+
+tool_calls = Table(
+    "turnkeeper_tool_calls",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("arguments_digest", Text, nullable=False),
+    Column("idempotent", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("output", Text),
+    Column("started_at", Instant),
+    Column("deadline", Instant),
+    PrimaryKeyConstraint("session_key", "run_id", "call_id"),
+)
+
+approvals = Table(
+    "turnkeeper_approvals",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("id", Key, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("arguments_digest", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("decision_key", Text),
+    Column("expires_at", Instant),
+    Column("decided_by", Text),
+    Column("decided_at", Instant),
+    Column("note", Text),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("session_key", "id"),
+    UniqueConstraint("session_key", "decision_key"),
+    Index("ix_turnkeeper_approvals_run_id", "session_key", "run_id"),
+    Index("ix_turnkeeper_approvals_tenant_status", "tenant", "status", "id"),
+)
+
+run_events = Table(
+    "turnkeeper_run_events",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JsonText, nullable=False),
+    Column("created_at", Instant, nullable=False, default=now()),
+    PrimaryKeyConstraint("session_key", "run_id", "n"),
+)
+
+agents = Table(
+    "turnkeeper_agents",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("tools", JsonText, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)

@@ -1,0 +1,85 @@
+"""The arrows between the statuses of a run, as pure functions that return frozen decisions.
+
+    queued ──claim──▶ running ──finish──▶ completed | failed | cancelled
+      ▲                  │ park
+      └──last decision── awaiting_approval ──cancel──▶ cancelled
+
+A release never sets a run back: `running` without a live lease is runnable again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from turnkeeper_storage.model import EventType, Run, RunStatus
+
+TERMINAL = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+ARROWS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: TERMINAL | {RunStatus.AWAITING_APPROVAL},
+    RunStatus.AWAITING_APPROVAL: frozenset({RunStatus.QUEUED, RunStatus.CANCELLED, RunStatus.FAILED}),
+    RunStatus.COMPLETED: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.CANCELLED: frozenset(),
+}
+
+
+def is_allowed(before: RunStatus, after: RunStatus) -> bool:
+    """Whether a run may go from one status to the other in one step."""
+    return after in ARROWS[before]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDecision:
+    """What a claim makes of the head: its status, its crashes, and the event to write, if any.
+
+    `is_poisoned`: it crashed its worker too often; the claimer fails it instead of running it.
+    """
+
+    status: RunStatus
+    crashes: int
+    event: EventType | None
+    is_poisoned: bool
+
+
+def decide_claim(head: Run, *, taken_over: bool, crash_limit: int) -> ClaimDecision | None:
+    """What to do with the head of a session just leased; None when it cannot run now (parked).
+
+    A crash counts when the claim follows a lease that nobody gave back and the head was running: no progress
+    was made since, because progress resets the count (PROTOCOL 2.13).
+    """
+    match head.status:
+        case RunStatus.QUEUED:
+            event = EventType.STARTED if head.started_at is None else None
+            return ClaimDecision(RunStatus.RUNNING, head.crashes, event, is_poisoned=False)
+        case RunStatus.RUNNING:
+            crashes = head.crashes + 1 if taken_over else head.crashes
+            return ClaimDecision(
+                RunStatus.RUNNING, crashes, EventType.TURN_RESTARTED, is_poisoned=crashes >= crash_limit
+            )
+        case _:
+            return None
+
+
+class CancelEffect(StrEnum):
+    """What a cancel does to a run."""
+
+    NOTHING = "nothing"
+    END = "end"
+    FLAG = "flag"
+
+
+def decide_cancel(status: RunStatus) -> CancelEffect:
+    """Queued and awaiting runs end at once; a running one is flagged; an ended one stays as it is."""
+    if status in TERMINAL:
+        return CancelEffect.NOTHING
+    return CancelEffect.FLAG if status is RunStatus.RUNNING else CancelEffect.END
+
+
+END_EVENTS = {
+    RunStatus.COMPLETED: EventType.COMPLETED,
+    RunStatus.FAILED: EventType.FAILED,
+    RunStatus.CANCELLED: EventType.CANCELLED,
+}

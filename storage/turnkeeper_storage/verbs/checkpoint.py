@@ -1,0 +1,96 @@
+"""Checkpoints between boundaries: turns and tool results, each fenced (PROTOCOL 2.5, 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from turnkeeper_storage.items import Item
+from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Run, ToolCall, Turn
+from turnkeeper_storage.repositories import boundaries, events, runs, sessions, turns
+from turnkeeper_storage.tables import runs as runs_table
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.adding import AddItems
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The model's first input, and what of it goes to the history."""
+
+    model_input: list[Item]
+    stored_input: list[Item]
+
+
+async def checkpoint_turn(
+    uow: UnitOfWork,
+    lease: Lease,
+    run: Run,
+    turn: Turn,
+    calls: Sequence[ToolCall],
+    merged: Merged | None,
+    seconds: float,
+) -> Run:
+    """Commit a model answer and its planned calls before any tool runs; the run as it is then.
+
+    `merged` is given with the first checkpoint of a run whose input is not stored yet. Raises LeaseLost.
+    """
+    await sessions.fence(uow, lease, seconds)
+    if not await turns.add(uow, lease, run.id, turn):
+        stored = await runs.get(uow, lease.session_key, run.id, run.tenant)
+        return stored or run
+    await turns.add_calls(uow, lease.session_key, run.id, calls)
+    values: dict[str, object] = {
+        "turn": turn.turn,
+        "crashes": 0,
+        "usage": (run.usage + turn.usage).as_json(),
+        "next_event": runs_table.c.next_event + 1,
+    }
+    if merged is not None:
+        values |= {"merged_input": merged.model_input, "stored_input": merged.stored_input}
+    changed = await runs.change_and_read(uow, lease.session_key, run.id, values)
+    data = {"turn": turn.turn, "response_id": turn.response_id, "calls": [call.name for call in calls]}
+    event = Event(run.id, changed.next_event - 1, EventType.TURN_FINISHED, data)
+    await events.add(uow, lease.session_key, [event])
+    return changed
+
+
+async def store_input(
+    uow: UnitOfWork, lease: Lease, run: Run, merged: Merged, add: AddItems | None, seconds: float
+) -> None:
+    """The boundary of a streamed run before its first model call: its input enters the history."""
+    await sessions.fence(uow, lease, seconds)
+    if await boundaries.pass_once(uow, lease.session_key, run.id, "input") and add is not None:
+        await add(uow)
+    await boundaries.mark_done(uow, lease.session_key, run.id, "input")
+    await runs.change(
+        uow,
+        lease.session_key,
+        run.id,
+        merged_input=merged.model_input,
+        stored_input=merged.stored_input,
+    )
+
+
+async def start_call(
+    uow: UnitOfWork, lease: Lease, run_id: str, call: ToolCall, tool_seconds: float, seconds: float
+) -> bool:
+    """Record `started` before the effect of a tool that must not run twice.
+
+    False when it was recorded by an earlier attempt: whether it happened is in doubt.
+    """
+    await sessions.fence(uow, lease, seconds)
+    return await turns.start_call(uow, lease.session_key, run_id, call.call_id, tool_seconds)
+
+
+async def settle_call(
+    uow: UnitOfWork, lease: Lease, run_id: str, call_id: str, output: str, seconds: float
+) -> None:
+    """Commit the output of a call; progress, so the run's crashes start anew."""
+    await sessions.fence(uow, lease, seconds)
+    await turns.settle_call(uow, lease.session_key, run_id, call_id, CallStatus.DONE, output)
+    await runs.change(uow, lease.session_key, run_id, crashes=0)
+
+
+async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Turn], list[ToolCall]]:
+    """What a run has done so far: its committed turns, and their calls with their outputs."""
+    return await turns.list_turns(uow, key, run_id), await turns.list_calls(uow, key, run_id)

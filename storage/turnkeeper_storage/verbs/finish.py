@@ -1,0 +1,127 @@
+"""Finish: items, status, usage and events of a run, and the claim of the session's next run, in one
+transaction that is fenced (PROTOCOL 2.4, 2.8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import bindparam, func, null, update
+
+from turnkeeper_storage.items import Json
+from turnkeeper_storage.model import Event, EventType, Lease, Run, RunError, RunStatus, Usage
+from turnkeeper_storage.repositories import boundaries, events, runs, sessions
+from turnkeeper_storage.sql_types import now
+from turnkeeper_storage.tables import runs as runs_table
+from turnkeeper_storage.transitions import END_EVENTS
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.adding import AddItems
+from turnkeeper_storage.verbs.claim import Job, start_next
+
+BOUNDARY = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends. `turn` counts its turns, the last one included; `usage` is the whole run's."""
+
+    status: RunStatus
+    turn: int
+    usage: Usage = field(default_factory=Usage)
+    output: Json = None
+    error: RunError | None = None
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What follows in the session: its next run under the same lease, or the lease was given back.
+
+    `wake`: it was given back with work left, so a wake-up is due.
+    """
+
+    next: Job | None
+    wake: bool = False
+
+
+async def finish(
+    uow: UnitOfWork,
+    lease: Lease,
+    run: Run,
+    ending: Ending,
+    *,
+    add: AddItems | None,
+    go_on: bool,
+    seconds: float,
+    crash_limit: int,
+) -> Finished:
+    """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written."""
+    await sessions.fence(uow, lease, seconds)
+    reported = _events_of(run, ending)
+    first = await _end(uow, run, ending, len(reported))
+    if first is not None:
+        if await boundaries.pass_once(uow, lease.session_key, run.id, BOUNDARY):
+            if add is not None:
+                await add(uow)
+        else:
+            await boundaries.mark_done(uow, lease.session_key, run.id, BOUNDARY)
+        numbered = [Event(run.id, first + i, kind, data) for i, (kind, data) in enumerate(reported)]
+        await events.add(uow, lease.session_key, numbered)
+    head = await runs.head(uow, lease.session_key)
+    if head is not None and go_on:
+        job = await start_next(uow, lease, head, crash_limit)
+        if job is not None:
+            return Finished(job)
+    runnable = head is not None and head.status is not RunStatus.AWAITING_APPROVAL
+    await sessions.release(uow, lease, runnable=runnable, to_the_back=True)
+    return Finished(None, wake=runnable)
+
+
+_R = runs_table.c
+_END = (
+    update(runs_table)
+    .where(
+        _R.session_key == bindparam("b_key"),
+        _R.id == bindparam("b_id"),
+        _R.status == RunStatus.RUNNING.value,
+    )
+    .values(
+        status=bindparam("b_status"),
+        turn=bindparam("b_turn"),
+        output=bindparam("b_output"),
+        error=bindparam("b_error"),
+        usage=bindparam("b_usage"),
+        merged_input=null(),
+        next_event=_R.next_event + bindparam("b_events"),
+        started_at=func.coalesce(_R.started_at, now()),
+        finished_at=now(),
+    )
+    .returning(_R.next_event)
+)
+
+
+async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> int | None:
+    """The index of the first of `count` events; None when the run has ended already."""
+    values = {
+        "b_key": run.session_key,
+        "b_id": run.id,
+        "b_status": ending.status.value,
+        "b_turn": ending.turn,
+        "b_output": ending.output,
+        "b_error": ending.error.as_json() if ending.error else None,
+        "b_usage": ending.usage.as_json(),
+        "b_events": count,
+    }
+    following = (await uow.execute(_END, values)).scalar_one_or_none()
+    return None if following is None else int(following) - count
+
+
+def _events_of(run: Run, ending: Ending) -> list[tuple[EventType, dict[str, Json]]]:
+    reported: list[tuple[EventType, dict[str, Json]]] = []
+    if ending.turn > run.turn:
+        data: dict[str, Json] = {"turn": ending.turn, "response_id": ending.response_id, "calls": []}
+        reported.append((EventType.TURN_FINISHED, data))
+    end: dict[str, Json] = {"usage": ending.usage.as_json()}
+    if ending.error:
+        end["error"] = ending.error.as_json()
+    reported.append((END_EVENTS[ending.status], end))
+    return reported

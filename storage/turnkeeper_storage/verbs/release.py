@@ -1,0 +1,36 @@
+"""Release: give a session back with its head unfinished (PROTOCOL 2.8, 2.15)."""
+
+from __future__ import annotations
+
+from sqlalchemy import func
+
+from turnkeeper_storage.model import Lease, Run
+from turnkeeper_storage.repositories import runs, sessions
+from turnkeeper_storage.sql_types import now
+from turnkeeper_storage.tables import runs as runs_table
+from turnkeeper_storage.unit_of_work import UnitOfWork
+
+
+async def release(uow: UnitOfWork, lease: Lease) -> bool:
+    """Give the lease back; True when work is left, so that a wake-up is due. Raises LeaseLost."""
+    await sessions.fence(uow, lease, 1.0)
+    runnable = await runs.head_is_runnable(uow, lease.session_key)
+    await sessions.release(uow, lease, runnable=runnable)
+    return runnable
+
+
+async def release_missing_agent(
+    uow: UnitOfWork, lease: Lease, run: Run, grace_seconds: float, seconds: float
+) -> bool:
+    """Give a run back whose agent this worker does not have, for another worker to find.
+
+    True when the grace time is over: the lease is then kept, and the caller fails the run. Not a crash, and
+    behind the others that wait, so that it keeps nobody from working. Raises LeaseLost.
+    """
+    await sessions.fence(uow, lease, seconds)
+    missing_since = func.coalesce(runs_table.c.agent_missing_since, now())
+    await runs.change(uow, lease.session_key, run.id, agent_missing_since=missing_since)
+    if await runs.is_agent_missing_for(uow, lease.session_key, run.id, grace_seconds):
+        return True
+    await sessions.release(uow, lease, runnable=True, to_the_back=True)
+    return False
