@@ -170,6 +170,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run about to be inserted; the session's queue gives it its seq."""
+
+    session_key: str
+    id: str
+    tenant: str
+    session_id: str
+    agent: str
+    input: list[Item]
+    input_digest: str
+    options: RunOptions
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """A tool call of a committed turn. `output` is the text that the model is given, once there is one."""
 
@@ -195,6 +210,14 @@ class Turn:
     response_id: str | None
     items: list[Item]
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """`model_input` goes to the model, `stored_input` to the history at the run's first boundary."""
+
+    model_input: list[Item]
+    stored_input: list[Item]
 
 
 @dataclass(frozen=True, slots=True)

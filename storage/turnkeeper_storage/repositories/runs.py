@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Row, and_, bindparam, func, insert, select, update
 
-from turnkeeper_storage.items import Json
+from turnkeeper_storage.model import NewRun as NewRun
 from turnkeeper_storage.model import Run, RunError, RunOptions, RunStatus, Usage
 from turnkeeper_storage.sql_types import SECONDS, after, now
 from turnkeeper_storage.tables import ACTIVE, OPEN, runs
@@ -18,21 +18,6 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 R = runs.c
 _KEY: BindParameter[str] = bindparam("b_key")
 _ID: BindParameter[str] = bindparam("b_id")
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run about to be inserted; the session's queue gives it its seq."""
-
-    session_key: str
-    id: str
-    tenant: str
-    session_id: str
-    agent: str
-    input: list[dict[str, Json]]
-    input_digest: str
-    options: RunOptions
-    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +224,13 @@ async def is_agent_missing_for(uow: UnitOfWork, key: str, run_id: str, seconds: 
     """Whether workers without its agent have given this run back for longer than `seconds`."""
     values = {"b_key": key, "b_id": run_id, "b_seconds": seconds}
     return bool((await uow.execute(_MISSING, values)).scalar_one())
+
+
+_STATUS = select(R.status).where(R.session_key == _KEY, R.id == _ID, R.tenant == bindparam("b_tenant"))
+
+
+async def status(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> RunStatus | None:
+    """Where a run of this tenant stands, without its contents: what one polls."""
+    values = {"b_key": key, "b_id": run_id, "b_tenant": tenant}
+    found = (await uow.execute(_STATUS, values)).scalar_one_or_none()
+    return None if found is None else RunStatus(found)

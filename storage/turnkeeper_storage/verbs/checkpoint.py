@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from turnkeeper_storage.items import Item
-from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Run, ToolCall, Turn
+from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
 from turnkeeper_storage.repositories import boundaries, events, runs, sessions, turns
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """The model's first input, and what of it goes to the history."""
-
-    model_input: list[Item]
-    stored_input: list[Item]
 
 
 async def checkpoint_turn(

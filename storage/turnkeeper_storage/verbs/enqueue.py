@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from turnkeeper_storage.errors import IdempotencyConflict, NotFound
-from turnkeeper_storage.model import Event, EventType, Run
+from turnkeeper_storage.model import Event, EventType, NewRun, Run
 from turnkeeper_storage.repositories import events, runs, sessions
-from turnkeeper_storage.repositories.runs import NewRun
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 

@@ -1,0 +1,242 @@
+"""The client of a web backend, as coroutines: enqueue, look, wait, cancel, edit sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from turnkeeper_client import checks
+from turnkeeper_client.backend import Backend
+from turnkeeper_client.checks import EnqueueRequest
+from turnkeeper_client.handles import AsyncRunHandle
+from turnkeeper_client.joined import CommitWatch, join_async, plain
+from turnkeeper_client.session_view import ClientSession, SessionFactory
+from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_storage.doorbell import Rings
+from turnkeeper_storage.errors import NotFound, WaitTimeout
+from turnkeeper_storage.items import Item, Json
+from turnkeeper_storage.model import AgentRecord, RunStatus
+from turnkeeper_storage.repositories import agents, runs, sessions
+from turnkeeper_storage.repositories.runs import NewRun, RunFilter
+from turnkeeper_storage.repositories.sessions import SessionFilter
+from turnkeeper_storage.sessions.protocol import SessionSettings
+from turnkeeper_storage.settings import Settings, load_settings
+from turnkeeper_storage.verbs import cancel as cancel_verb
+from turnkeeper_storage.verbs import enqueue as enqueue_verb
+from turnkeeper_storage.verbs.enqueue import Enqueued
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+FIRST_POLL = 0.01
+LAST_POLL = 0.25
+
+
+class AsyncClient:
+    """Enqueues runs and looks after them, for one tenant.
+
+    Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also
+    checks the database's schema. It belongs to the event loop of its first call. Every method that talks to
+    the database raises DatabaseUnavailable when it does not answer, SchemaMismatch when it is not migrated.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        redis_url: str | None = None,
+        tenant: str | None = None,
+        engine: AsyncEngine | None = None,
+        schema: str | None = None,
+        settings: Settings | None = None,
+        celery: Celery | None = None,
+        session_factory: SessionFactory | None = None,
+        doorbell: Rings | None = None,
+    ) -> None:
+        """`engine` stays the caller's. `celery`: whose broker carries the wake-ups; `doorbell` replaces both.
+
+        Raises ConfigurationError for a setting that is wrong.
+        """
+        self.settings = _settled(
+            settings,
+            database_url=database_url,
+            broker_url=broker_url,
+            redis_url=redis_url,
+            tenant=tenant,
+            db_schema=schema,
+        )
+        self.tenant = checks.check_text(self.settings.tenant, "tenant")
+        self._session_factory = session_factory
+        self._backend = Backend(self.settings, engine=engine, celery=celery, doorbell=doorbell)
+        self._commits = CommitWatch(self._backend.ring_once_visible)
+
+    async def enqueue(
+        self,
+        session_id: str,
+        input: str | list[Item],
+        *,
+        agent: str,
+        idempotency_key: str | None = None,
+        stream: bool = False,
+        max_turns: int | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        connection: AsyncConnection | None = None,
+    ) -> AsyncRunHandle:
+        """Accept a run at the end of its session's queue and wake the workers.
+
+        The same `idempotency_key` with the same input gives the same run, with another IdempotencyConflict.
+        With `connection` the run stands or falls with the caller's own transaction. Raises InvalidInput,
+        UnknownAgent, InputTooLarge.
+        """
+        request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
+        if connection is not None:
+            return await self._enqueue_in(connection, request)
+        new = await self.prepare(request)
+        database = await self._backend.database()
+        accepted = await database.transact(lambda uow: enqueue_verb.enqueue(uow, new))
+        if accepted.wake:
+            await self._backend.ring(new.session_key)
+        return self._handle(accepted)
+
+    async def get(self, run_id: str) -> RunSnapshot:
+        """The run as it stands. Raises NotFound, for another tenant's run too."""
+        look = partial(runs.get, key=checks.run_key(run_id), run_id=run_id, tenant=self.tenant)
+        run = await (await self._backend.database()).read(look)
+        if run is None:
+            raise NotFound("run", run_id)
+        return RunSnapshot.of(run)
+
+    async def wait(self, run_id: str, timeout: float | None = None) -> RunSnapshot:
+        """The run once it has ended or awaits an approval.
+
+        `timeout` in seconds, None for as long as it takes. Raises WaitTimeout (the run goes on), NotFound.
+        """
+        limit = checks.check_timeout(timeout)
+        status = await self._status(run_id)
+        deadline = None if limit is None else asyncio.get_running_loop().time() + limit
+        pause = FIRST_POLL
+        try:
+            async with asyncio.timeout_at(deadline):
+                while not _is_settled(status):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LAST_POLL)
+                    status = await self._status(run_id)
+        except TimeoutError:
+            raise WaitTimeout(run_id, status.value, limit or 0.0) from None
+        return await self.get(run_id)
+
+    async def cancel(self, run_id: str) -> RunSnapshot:
+        """End a run that waits, flag one that works; one that has ended stays as it is. Raises NotFound."""
+        key = checks.run_key(run_id)
+        database = await self._backend.database()
+        cancelled = await database.transact(
+            lambda uow: cancel_verb.cancel(uow, key, run_id, tenant=self.tenant)
+        )
+        if cancelled.wake:
+            await self._backend.ring(key)
+        return RunSnapshot.of(cancelled.run)
+
+    async def runs(
+        self,
+        session_id: str | None = None,
+        status: RunStatus | str | None = None,
+        agent: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """A page of this tenant's runs, newest first; `cursor` is the `next_cursor` of the page before."""
+        wanted = RunFilter(
+            tenant=self.tenant,
+            session_id=None if session_id is None else checks.check_text(session_id, "session_id"),
+            status=checks.check_status(status),
+            agent=None if agent is None else checks.check_text(agent, "agent"),
+            before=checks.check_run_cursor(cursor),
+            limit=checks.check_limit(limit) + 1,
+        )
+        found = await (await self._backend.database()).read(partial(runs.search, wanted=wanted))
+        page = tuple(RunSnapshot.of(run) for run in found[:limit])
+        return RunPage(page, page[-1].id if len(found) > limit else None)
+
+    def session(self, session_id: str, *, session_settings: SessionSettings | None = None) -> ClientSession:
+        """The session's history, to read and to edit; it need not exist yet."""
+        return ClientSession(
+            session_id,
+            backend=self._backend,
+            tenant=self.tenant,
+            factory=self._session_factory,
+            session_settings=session_settings,
+        )
+
+    async def sessions(
+        self, limit: int = 50, cursor: str | None = None, prefix: str | None = None
+    ) -> SessionPage:
+        """A page of this tenant's sessions in the order of their ids, those that begin with `prefix`."""
+        wanted = SessionFilter(
+            tenant=self.tenant,
+            prefix=None if prefix is None else checks.check_text(prefix, "prefix"),
+            after=None if cursor is None else checks.check_text(cursor, "cursor"),
+            limit=checks.check_limit(limit) + 1,
+        )
+        found = await (await self._backend.database()).read(partial(sessions.search, wanted=wanted))
+        page = tuple(SessionInfo.of(row) for row in found[:limit])
+        return SessionPage(page, page[-1].id if len(found) > limit else None)
+
+    async def agents(self) -> list[AgentRecord]:
+        """The agents that workers have registered, by name."""
+        return await (await self._backend.database()).read(agents.list_agents)
+
+    async def prepare(self, request: EnqueueRequest) -> NewRun:
+        """The checked run of a request, not yet stored. Raises InvalidInput, UnknownAgent, InputTooLarge."""
+        new = checks.new_run(request, tenant=self.tenant, max_input_bytes=self.settings.max_input_bytes)
+        await self._backend.check_agent(new.agent)
+        return new
+
+    def ring_once_visible(self, accepted: list[Enqueued]) -> None:
+        """Wake the workers when runs of a transaction that commits now can be seen; from any thread."""
+        self._backend.ring_once_visible(accepted)
+
+    async def aclose(self) -> None:
+        """Publish what waits and close what is open; the client can be used again."""
+        await self._backend.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _enqueue_in(self, connection: AsyncConnection, request: EnqueueRequest) -> AsyncRunHandle:
+        uow = join_async(connection, self.settings.db_schema)
+        accepted = await enqueue_verb.enqueue(uow, await self.prepare(request))
+        if accepted.wake:
+            self._commits.add(plain(connection), accepted)
+        return self._handle(accepted)
+
+    async def _status(self, run_id: str) -> RunStatus:
+        status = await self._backend.status(checks.run_key(run_id), run_id, self.tenant)
+        if status is None:
+            raise NotFound("run", run_id)
+        return status
+
+    def _handle(self, accepted: Enqueued) -> AsyncRunHandle:
+        run = accepted.run
+        return AsyncRunHandle(run.id, run.session_id, run.seq, accepted.created, self)
+
+
+def _is_settled(status: RunStatus) -> bool:
+    return status.is_terminal or status is RunStatus.AWAITING_APPROVAL
+
+
+def _settled(settings: Settings | None, **given: str | None) -> Settings:
+    named = {name: value for name, value in given.items() if value is not None}
+    if settings is None:
+        return load_settings(**named)
+    return settings.model_copy(update=named) if named else settings

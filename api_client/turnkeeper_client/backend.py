@@ -1,0 +1,214 @@
+"""What a client holds open, made at first use: the database, the bell, the names of the agents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.doorbell import Doorbell, Rings, make_celery
+from turnkeeper_storage.engine import UNAVAILABLE_CLASSES, is_unavailable
+from turnkeeper_storage.errors import ConfigurationError, DatabaseUnavailable, UnknownAgent
+from turnkeeper_storage.migrate import check_schema
+from turnkeeper_storage.model import RunStatus
+from turnkeeper_storage.repositories import agents, runs
+from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.verbs.enqueue import Enqueued
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+NAMES_SECONDS = 30.0
+# how long a commit may take after its event, and how often one looks
+VISIBLE_WITHIN = 2.0
+FIRST_LOOK = 0.005
+LAST_LOOK = 0.25
+# of PostgreSQL: no such database, and the class of refused logins
+NO_DATABASE = "3D000"
+NO_LOGIN = "28"
+log = logging.getLogger(__name__)
+
+
+class Backend:
+    """The outside world of one AsyncClient. It belongs to the loop and the process that used it first."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        engine: AsyncEngine | None = None,
+        celery: Celery | None = None,
+        doorbell: Rings | None = None,
+    ) -> None:
+        self.settings = settings
+        self._engine = engine
+        self._celery = celery
+        self._given_bell = doorbell
+        self._bell: Doorbell | None = None
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._database: Database | None = None
+        self._is_checked = False
+        self._opening = asyncio.Lock()
+        self._names: frozenset[str] = frozenset()
+        self._names_until = 0.0
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    async def database(self) -> Database:
+        """The database, opened, and its schema checked, once.
+
+        Raises SchemaMismatch, DatabaseUnavailable, ConfigurationError.
+        """
+        self._check_home()
+        if self._database is not None and self._is_checked:
+            return self._database
+        async with self._opening:
+            if self._database is None:
+                self._database = self._make_database()
+            if not self._is_checked:
+                await _check(self._database)
+                self._is_checked = True
+            return self._database
+
+    async def status(self, key: str, run_id: str, tenant: str) -> RunStatus | None:
+        """Where a run stands, None when there is no such run for this tenant."""
+        look = partial(runs.status, key=key, run_id=run_id, tenant=tenant)
+        return await (await self.database()).read(look)
+
+    async def check_agent(self, name: str) -> None:
+        """Raise UnknownAgent when workers have registered agents, and none of this name."""
+        if time.monotonic() >= self._names_until or (self._names and name not in self._names):
+            records = await (await self.database()).read(agents.list_agents)
+            self._names = frozenset(record.name for record in records)
+            self._names_until = time.monotonic() + NAMES_SECONDS
+        if self._names and name not in self._names:
+            raise UnknownAgent(name, sorted(self._names))
+
+    async def ring(self, session_key: str) -> None:
+        """Wake workers soon. A broker that is away costs nothing: the sweeper finds the session."""
+        if self._given_bell is not None:
+            self._given_bell.ring(session_key)
+            return
+        if self._bell is None:
+            async with self._opening:
+                # Celery takes a while to import: not on the caller's loop
+                self._bell = self._bell or await asyncio.to_thread(self._make_bell)
+        self._bell.ring(session_key)
+
+    def ring_once_visible(self, accepted: Sequence[Enqueued]) -> None:
+        """Ring for runs whose transaction is about to commit. From any thread; they are in `_home` by now."""
+        if self._home is not None and not self._home[1].is_closed():
+            self._home[1].call_soon_threadsafe(self._watch, list(accepted))
+
+    async def aclose(self) -> None:
+        """Let watchers end, publish what waits, close the pool. The client can be used again after."""
+        if self._home is None or self._home[0] != os.getpid():
+            return
+        self._check_home()
+        while self._watchers:
+            await asyncio.wait(set(self._watchers))
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            await _close_bell(bell)
+        database, self._database = self._database, None
+        if database is not None:
+            await database.aclose()
+        self._home, self._is_checked, self._names_until = None, False, 0.0
+        self._opening = asyncio.Lock()
+
+    def _check_home(self) -> None:
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._home is None:
+            self._home = here
+        elif self._home != here:
+            what = "event loop" if self._home[0] == here[0] else "process"
+            raise ConfigurationError(
+                f"this AsyncClient belongs to another {what}: make one per {what}, or use Client"
+            )
+
+    def _make_database(self) -> Database:
+        given = self.settings
+        return Database(
+            None if self._engine is not None else given.database_url,
+            engine=self._engine,
+            schema=given.db_schema,
+            pool_size=given.pool_size,
+            lease_seconds=given.lease_seconds,
+        )
+
+    def _make_bell(self) -> Doorbell:
+        given = self.settings
+        app = self._celery or make_celery(given.broker_url, given.queue)
+        return Doorbell(app, given.queue, given.publish_timeout)
+
+    def _watch(self, accepted: Sequence[Enqueued]) -> None:
+        task = asyncio.ensure_future(self._ring_once_visible(accepted))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _ring_once_visible(self, accepted: Sequence[Enqueued]) -> None:
+        waiting = {one.run.id: one for one in accepted}
+        pause = FIRST_LOOK
+        limit = time.monotonic() + VISIBLE_WITHIN
+        try:
+            while waiting and time.monotonic() < limit:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_LOOK)
+                for one in await self._visible(list(waiting.values())):
+                    del waiting[one.run.id]
+                    await self.ring(one.run.session_key)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task: the sweeper does the rest
+            log.warning(
+                "no wake-up after a joined commit (%s): the sweeper will find it", type(error).__name__
+            )
+
+    async def _visible(self, waiting: Sequence[Enqueued]) -> list[Enqueued]:
+        found = []
+        for one in waiting:
+            if await self.status(one.run.session_key, one.run.id, one.run.tenant) is not None:
+                found.append(one)
+        return found
+
+
+async def _close_bell(bell: Doorbell) -> None:
+    try:
+        await asyncio.to_thread(bell.close)
+    except RuntimeError:  # the interpreter ends: no thread can be had, and nobody else is on the loop
+        bell.close()
+
+
+async def _check(database: Database) -> None:
+    try:
+        await check_schema(database)
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise _explained(error) from error
+    except Exception as error:
+        # asyncpg's own errors, while connecting, come through as they are
+        if getattr(error, "sqlstate", None) is None:
+            raise
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> Exception:
+    # The text of a driver's error may hold a URL: its kind is enough.
+    inner = getattr(error, "orig", None) or error
+    state = str(getattr(inner, "sqlstate", None) or "")
+    if state == NO_DATABASE:
+        return ConfigurationError("TURNKEEPER_DATABASE_URL names a database that is not there; create it")
+    if state.startswith(NO_LOGIN):
+        return ConfigurationError(
+            "the database refused the login; check user and password in TURNKEEPER_DATABASE_URL"
+        )
+    if is_unavailable(error) or state.startswith(UNAVAILABLE_CLASSES):
+        return DatabaseUnavailable(
+            f"the database did not answer ({type(inner).__name__}); "
+            "check TURNKEEPER_DATABASE_URL and the server"
+        )
+    return error

@@ -1,0 +1,248 @@
+"""The same client for callers without an event loop: it drives one AsyncClient on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from turnkeeper_client.async_client import AsyncClient
+from turnkeeper_client.checks import EnqueueRequest
+from turnkeeper_client.handles import RunHandle
+from turnkeeper_client.joined import CommitWatch, join
+from turnkeeper_client.portal import Portal
+from turnkeeper_client.session_view import SessionFactory
+from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionPage
+from turnkeeper_storage import ids
+from turnkeeper_storage.doorbell import Rings
+from turnkeeper_storage.items import Item, Json
+from turnkeeper_storage.model import AgentRecord, RunStatus
+from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.unit_of_work import drive
+from turnkeeper_storage.verbs import enqueue as enqueue_verb
+from turnkeeper_storage.verbs.enqueue import Enqueued
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+T = TypeVar("T")
+CLOSE_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+# Held while a thread is made, and over every fork, so that no child inherits it locked.
+_making = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+    )
+# What belonged to the parent of a fork. Never collected: its sockets are still the parent's.
+_left_behind: list[_Running] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What a Client runs in one process."""
+
+    pid: int
+    portal: Portal
+    client: AsyncClient
+
+    def close(self) -> None:
+        if self.pid != os.getpid():
+            return
+        try:
+            self.portal.run(self.client.aclose(), timeout=CLOSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - also at the interpreter's exit: nobody is left to tell
+            log.debug("a client did not close cleanly (%s)", type(error).__name__)
+        self.portal.close()
+
+
+class Client:
+    """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
+
+    Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
+    own at its first call. `close` it, use `with`, or leave it to the end of the process.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        redis_url: str | None = None,
+        tenant: str | None = None,
+        engine: Engine | AsyncEngine | None = None,
+        schema: str | None = None,
+        settings: Settings | None = None,
+        celery: Celery | None = None,
+        session_factory: SessionFactory | None = None,
+        doorbell: Rings | None = None,
+    ) -> None:
+        """The arguments of AsyncClient, but of an `engine` only the URL is taken: threads and forks want
+        connections of their own. Raises ConfigurationError.
+        """
+        if engine is not None and database_url is None:
+            database_url = engine.url.render_as_string(hide_password=False)
+        first = AsyncClient(
+            database_url=database_url,
+            broker_url=broker_url,
+            redis_url=redis_url,
+            tenant=tenant,
+            schema=schema,
+            settings=settings,
+        )
+        self.settings = first.settings
+        self.tenant = first.tenant
+        self._make: Callable[[], AsyncClient] = lambda: AsyncClient(
+            settings=first.settings, celery=celery, session_factory=session_factory, doorbell=doorbell
+        )
+        self._running: _Running | None = None
+        self._finalizer: weakref.finalize[..., Client] | None = None
+        self._commits = CommitWatch(self._ring_once_visible)
+
+    def enqueue(
+        self,
+        session_id: str,
+        input: str | list[Item],
+        *,
+        agent: str,
+        idempotency_key: str | None = None,
+        stream: bool = False,
+        max_turns: int | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        connection: Connection | None = None,
+    ) -> RunHandle:
+        """See `AsyncClient.enqueue`; `connection` is a synchronous one, of any driver."""
+        request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
+        if connection is not None:
+            return self._enqueue_in(connection, request)
+        handle = self._run(
+            lambda client: client.enqueue(
+                session_id,
+                input,
+                agent=agent,
+                idempotency_key=idempotency_key,
+                stream=stream,
+                max_turns=max_turns,
+                metadata=metadata,
+            )
+        )
+        return RunHandle(handle.id, handle.session_id, handle.seq, handle.created, self)
+
+    def get(self, run_id: str) -> RunSnapshot:
+        """See `AsyncClient.get`."""
+        return self._run(lambda client: client.get(run_id))
+
+    def wait(self, run_id: str, timeout: float | None = None) -> RunSnapshot:
+        """See `AsyncClient.wait`."""
+        return self._run(lambda client: client.wait(run_id, timeout))
+
+    def cancel(self, run_id: str) -> RunSnapshot:
+        """See `AsyncClient.cancel`."""
+        return self._run(lambda client: client.cancel(run_id))
+
+    def runs(
+        self,
+        session_id: str | None = None,
+        status: RunStatus | str | None = None,
+        agent: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """See `AsyncClient.runs`."""
+        return self._run(lambda client: client.runs(session_id, status, agent, limit, cursor))
+
+    def session(self, session_id: str) -> ClientSessionView:
+        """See `AsyncClient.session`; its methods block."""
+        return ClientSessionView(self, session_id)
+
+    def sessions(self, limit: int = 50, cursor: str | None = None, prefix: str | None = None) -> SessionPage:
+        """See `AsyncClient.sessions`."""
+        return self._run(lambda client: client.sessions(limit, cursor, prefix))
+
+    def agents(self) -> list[AgentRecord]:
+        """See `AsyncClient.agents`."""
+        return self._run(lambda client: client.agents())
+
+    def close(self) -> None:
+        """Publish what waits, close what is open; the client can be used again."""
+        with _making:
+            finalizer, self._finalizer, self._running = self._finalizer, None, None
+        if finalizer is not None:
+            finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enqueue_in(self, connection: Connection, request: EnqueueRequest) -> RunHandle:
+        uow = join(connection, self.settings.db_schema)
+        new = self._run(lambda client: client.prepare(request))
+        accepted = drive(enqueue_verb.enqueue(uow, new))
+        if accepted.wake:
+            self._commits.add(connection, accepted)
+        run = accepted.run
+        return RunHandle(run.id, run.session_id, run.seq, accepted.created, self)
+
+    def _ring_once_visible(self, accepted: list[Enqueued]) -> None:
+        self._here().client.ring_once_visible(accepted)
+
+    def _run(self, call: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
+        running = self._here()
+        return running.portal.run(call(running.client))
+
+    def _here(self) -> _Running:
+        running = self._running
+        if running is not None and running.pid == os.getpid():
+            return running
+        with _making:
+            if self._running is None or self._running.pid != os.getpid():
+                self._start()
+            assert self._running is not None
+            return self._running
+
+    def _start(self) -> None:
+        if self._running is not None:
+            _left_behind.append(self._running)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        running = _Running(os.getpid(), Portal(), self._make())
+        self._running = running
+        # at the end of the process, or when nobody has the client any more
+        self._finalizer = weakref.finalize(self, running.close)
+
+
+class ClientSessionView:
+    """A session, synchronously: what `Client.session` gives."""
+
+    def __init__(self, client: Client, session_id: str) -> None:
+        self.session_id = ids.check_session_id(session_id)
+        self._client = client
+
+    def get_items(self, limit: int | None = None) -> list[Item]:
+        """The newest `limit` items in chronological order; all for None, none for 0."""
+        return self._client._run(lambda client: client.session(self.session_id).get_items(limit))
+
+    def add_items(self, items: list[Item]) -> None:
+        """Append items in order; `[]` does nothing. Raises SessionBusy, InvalidInput."""
+        self._client._run(lambda client: client.session(self.session_id).add_items(items))
+
+    def pop_item(self) -> Item | None:
+        """Remove and return the newest item; None when there is none. Raises SessionBusy."""
+        return self._client._run(lambda client: client.session(self.session_id).pop_item())
+
+    def clear_session(self) -> None:
+        """Remove all items. Raises SessionBusy."""
+        self._client._run(lambda client: client.session(self.session_id).clear_session())

@@ -1,0 +1,170 @@
+"""Fixtures that all tests share: servers, databases of a test's own, processes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.fakes import databases
+from tests.fakes.processes import Processes
+from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
+
+_SERVERS = pytest.StashKey[Servers]()
+# A fixture that needs a server gives its tests that server's mark.
+_MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbitmq_url": "rabbitmq"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        config.stash[_SERVERS] = Servers()
+    except Misconfigured as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SERVERS in config.stash:
+        config.stash[_SERVERS].stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in _MARKS:
+                item.add_marker(_MARKS[fixture])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash[_SERVERS].summary()
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    missed = {kind: sum(_skip_reason(kind) in text for text in skipped) for kind in _MARKS.values()}
+    if lines:
+        terminalreporter.section("servers used", bold=True)
+        for line in lines:
+            terminalreporter.line(line)
+    for kind, count in missed.items():
+        if count:
+            terminalreporter.line(f"{count} TESTS NOT RUN FOR LACK OF {kind.upper()}", red=True, bold=True)
+
+
+def _skip_reason(kind: str) -> str:
+    return f"no {kind} server:"
+
+
+def _server_url(request: pytest.FixtureRequest, kind: Kind) -> str:
+    try:
+        return request.config.stash[_SERVERS].get(kind).url
+    except Misconfigured as error:
+        pytest.exit(str(error), returncode=4)
+    except Unavailable as reason:
+        pytest.skip(f"{_skip_reason(kind)} {reason}")
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url(request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL server's own database, `postgresql+asyncpg://…`: for making databases, not for tables."""
+    url = make_url(_server_url(request, "postgres")).set(drivername="postgresql+asyncpg")
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server_url(request: pytest.FixtureRequest) -> str:
+    """A Redis or Valkey server that others may use too; for one's own data take `redis_url`."""
+    return _server_url(request, "redis")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(request: pytest.FixtureRequest) -> str:
+    """A RabbitMQ server that others may use too: name queues uniquely and delete them."""
+    return _server_url(request, "rabbitmq")
+
+
+@pytest.fixture
+def postgres_database(postgres_server_url: str) -> Iterator[str]:
+    """An empty PostgreSQL database, `postgresql://…`, dropped after the test."""
+    with databases.postgres_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server_url: str) -> Iterator[str]:
+    """The name of a migrated database, to be copied."""
+    from turnkeeper_storage.migrate import upgrade
+
+    with databases.postgres_database(postgres_server_url) as url:
+        upgrade(url)
+        yield databases.database_name(url)
+
+
+@pytest.fixture
+def migrated_postgres(postgres_server_url: str, postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database, `postgresql://…`, dropped after the test."""
+    with databases.postgres_database(postgres_server_url, template=postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """An empty SQLite database, `sqlite:///…`."""
+    return databases.sqlite_url(tmp_path / "turnkeeper.db")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a migrated SQLite database, to be copied."""
+    from turnkeeper_storage.migrate import upgrade
+
+    path = tmp_path_factory.mktemp("template") / "turnkeeper.db"
+    upgrade(databases.sqlite_url(path))
+    databases.checkpoint_sqlite(path)
+    return path
+
+
+@pytest.fixture
+def migrated_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database, `sqlite:///…`."""
+    path = tmp_path / "migrated.db"
+    shutil.copyfile(sqlite_template, path)
+    return databases.sqlite_url(path)
+
+
+_DATABASES = [
+    pytest.param("sqlite", id="sqlite"),
+    pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
+]
+
+
+@pytest.fixture(params=_DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, not migrated, on SQLite and on PostgreSQL."""
+    fixture = {"sqlite": "sqlite_url", "postgres": "postgres_database"}[request.param]
+    return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture(params=_DATABASES)
+def migrated_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own, on SQLite and on PostgreSQL."""
+    return str(request.getfixturevalue(f"migrated_{request.param}"))
+
+
+@pytest.fixture
+def redis_url(redis_server_url: str) -> Iterator[str]:
+    """An empty Redis database of the test's own, `redis://…/N`, flushed after the test."""
+    try:
+        with databases.redis_database(redis_server_url) as url:
+            yield url
+    except databases.NoDatabaseFree as reason:
+        pytest.skip(f"{_skip_reason('redis')} {reason}")
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts processes: `processes(sys.executable, "-m", "…", env={…})`; what still runs is killed."""
+    started = Processes(tmp_path)
+    try:
+        yield started
+    finally:
+        started.end_all()

@@ -1,0 +1,99 @@
+"""`Turnkeeper`: a user's agents, made into a Celery app that works on their runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from turnkeeper_storage.doorbell import make_celery
+from turnkeeper_storage.errors import ConfigurationError
+from turnkeeper_storage.model import AgentRecord
+from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.settings import Settings, load_settings
+from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.merge import SessionInputCallback
+from turnkeeper_worker.runner import Runner
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+# Any: what a lifespan yields is the user's own, and comes back as `RunContext.deps`.
+Lifespan: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
+SessionFactory: TypeAlias = Callable[[str], Session]
+
+
+class Turnkeeper:
+    """Agents and how their runs are worked on.
+
+    `lifespan`: an async context manager (`@asynccontextmanager`), called once per worker process with this
+    object, or with nothing if it takes nothing; what it yields is `RunContext.deps`. `celery`: your own app,
+    which gets our two tasks and is otherwise left alone. `session_factory(session_id)` gives the session that
+    runs use instead of the one in the database; it may take a `tenant` too. `session_input_callback`: for
+    agents without one of their own.
+    `runner`: another way to take a turn. Settings come from `settings`, or the environment with what is given
+    as keywords on top (see `Settings`).
+
+    Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[Agent],
+        lifespan: Lifespan | None = None,
+        celery: Celery | None = None,
+        session_factory: SessionFactory | None = None,
+        session_input_callback: SessionInputCallback | None = None,
+        runner: Runner | None = None,
+        settings: Settings | None = None,
+        **overrides: object,
+    ) -> None:
+        if settings is not None and overrides:
+            raise ConfigurationError("give either settings or single settings as keywords, not both")
+        self.settings = settings if settings is not None else load_settings(**overrides)
+        self.agents = _by_name(agents)
+        self.lifespan = lifespan
+        self.session_factory = session_factory
+        self.session_input_callback = session_input_callback
+        self.runner = runner
+        self.celery = celery if celery is not None else _own_celery(self.settings)
+        self._attach()
+
+    def records(self) -> list[AgentRecord]:
+        """The agents as they are registered in the database."""
+        queue = self.settings.queue
+        return [
+            AgentRecord(agent.name, agent.digest, queue, list(agent.definitions))
+            for agent in self.agents.values()
+        ]
+
+    def open_lifespan(self) -> AbstractAsyncContextManager[Any] | None:
+        """The user's context manager for one process, not yet entered."""
+        if self.lifespan is None:
+            return None
+        takes_app = bool(inspect.signature(self.lifespan).parameters)
+        return self.lifespan(self) if takes_app else self.lifespan()
+
+    def _attach(self) -> None:
+        from turnkeeper_worker.celery_steps import attach
+
+        attach(self)
+
+
+def _by_name(agents: Sequence[Agent]) -> dict[str, Agent]:
+    if not agents:
+        raise ConfigurationError("agents: give Turnkeeper at least one Agent")
+    named: dict[str, Agent] = {}
+    for agent in agents:
+        if not isinstance(agent, Agent):
+            raise ConfigurationError(f"agents: {type(agent).__name__} is no Agent")
+        if agent.name in named:
+            raise ConfigurationError(f"agents: two are named {agent.name!r}; give each a name of its own")
+        named[agent.name] = agent
+    return named
+
+
+def _own_celery(settings: Settings) -> Celery:
+    return make_celery(settings.broker_url, settings.queue)

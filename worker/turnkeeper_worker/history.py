@@ -1,0 +1,163 @@
+"""How a run's items enter its session: in the finishing transaction, or as an intent outside of it.
+
+A store outside the database cannot share the transaction. Before anything is added there, the boundary's
+items and the tail that the store had are committed as an intent; a retry looks for that tail and adds what is
+missing after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.errors import RunFailure, TurnkeeperError
+from turnkeeper_storage.items import Item, Json, digest
+from turnkeeper_storage.model import Lease, Merged
+from turnkeeper_storage.sessions.protocol import Session, TransactionalSession
+from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
+from turnkeeper_storage.verbs.adding import AddItems, intend
+
+SessionFactory: TypeAlias = Callable[[str], Session]
+OUTSIDE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a boundary adds: items, and the turn that each came from (0 for the input)."""
+
+    items: list[Item]
+    turns: list[int]
+
+    @classmethod
+    def of(cls, merged: Merged | None, made: Sequence[Item], turn: int) -> Entry:
+        """The input, when it is not stored yet, then what the run made up to `turn`."""
+        brought = list(merged.stored_input) if merged is not None else []
+        return cls([*brought, *made], [0] * len(brought) + [turn] * len(made))
+
+
+class History:
+    """The session of one run, as the run loop reads and adds to it."""
+
+    def __init__(self, opened: Callable[[], Session], database: Database, lease_seconds: float) -> None:
+        self._opened = opened
+        self._database = database
+        self._lease_seconds = lease_seconds
+
+    async def read(self) -> list[Item]:
+        """The items that the session shows, in order. Raises RunFailure `session_failed`."""
+        with _told():
+            async with asyncio.timeout(OUTSIDE_SECONDS):
+                return list(await self._opened().get_items())
+
+    async def prepare(self, lease: Lease, run_id: str, boundary: str, entry: Entry) -> AddItems | None:
+        """Make ready to add: what the boundary's transaction calls, None when it is done by then."""
+        with _told():
+            session = self._opened()
+        if isinstance(session, TransactionalSession):
+
+            async def add(uow: UnitOfWork) -> None:
+                uow.origin = Origin(run_id, lease.epoch, entry.turns)
+                await session.add_items_in(uow, entry.items)
+                uow.origin = None
+
+            return add
+        if entry.items:
+            with _told():
+                async with asyncio.timeout(OUTSIDE_SECONDS):
+                    await self._add_outside(session, lease, run_id, boundary, entry.items)
+        return None
+
+    async def _add_outside(
+        self, session: Session, lease: Lease, run_id: str, boundary: str, items: list[Item]
+    ) -> None:
+        tail = await telling_tail(session, items)
+        fresh = {"items": items, "tail": tail.as_json()}
+        intent = await self._database.transact(
+            lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds)
+        )
+        stood = Tail.from_json(intent["tail"])
+        planned: list[Item] = intent["items"]
+        newest = await session.get_items(limit=len(stood.digests) + len(planned))
+        left = planned[already_added(stood, planned, newest) :]
+        if left:
+            await session.add_items(left)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Digests of the newest items of a store, oldest first; `is_whole` when that was all of them."""
+
+    digests: list[str]
+    is_whole: bool
+
+    def as_json(self) -> Json:
+        return {"digests": self.digests, "is_whole": self.is_whole}
+
+    @classmethod
+    def from_json(cls, value: Json) -> Tail:
+        return cls(list(value["digests"]), bool(value["is_whole"]))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """A fault of a user's session class ends the run with a code, and names its kind, never its text."""
+    try:
+        yield
+    except TurnkeeperError:
+        raise
+    except Exception as error:
+        raise RunFailure("session_failed", f"the session's store raised {type(error).__name__}") from error
+
+
+async def telling_tail(session: Session, items: Sequence[Item]) -> Tail:
+    """The shortest tail (by doubling) from which it can be told how many of `items` were added after it."""
+    length = max(8, 2 * len(items))
+    new = [digest(item) for item in items]
+    while True:
+        newest = await session.get_items(limit=length)
+        digests = [digest(item) for item in newest]
+        if len(newest) < length:
+            return Tail(digests, is_whole=True)
+        if is_telling(digests, new):
+            return Tail(digests, is_whole=False)
+        length *= 2
+
+
+def is_telling(tail: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether no two prefixes of `new` leave the same picture behind this tail.
+
+    With j of them added, k > j look added too when the tail repeats with a period of k - j.
+    """
+    for added in range(len(new)):
+        for looks in range(added + 1, len(new) + 1):
+            shown = [*tail, *new[:added]]
+            expected = [*tail, *new[:looks]]
+            if shown == expected[-len(shown) :]:
+                return False
+    return True
+
+
+def already_added(tail: Tail, items: Sequence[Item], newest: Sequence[Item]) -> int:
+    """How many of `items` stand after the tail in the store's newest items.
+
+    Raises RunFailure `session_changed` when the store shows neither: somebody else wrote to the session.
+    """
+    shown = [digest(item) for item in newest]
+    new = [digest(item) for item in items]
+    for added in range(len(new) + 1):
+        expected = [*tail.digests, *new[:added]]
+        if tail.is_whole and shown == expected:
+            return added
+        if (
+            not tail.is_whole
+            and len(shown) >= len(expected)
+            and shown[len(shown) - len(expected) :] == expected
+        ):
+            return added
+    raise RunFailure(
+        "session_changed", "the session's store was changed from outside while the run was adding to it"
+    )

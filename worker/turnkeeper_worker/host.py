@@ -1,0 +1,187 @@
+"""The host: everything that a worker process runs on its one event loop.
+
+It claims what bells name and what the sweeper finds, gives each session a task of its own, renews the leases
+together, and gives them back at the end. It knows nothing of Celery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from turnkeeper_storage import ids
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.errors import TurnkeeperError
+from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.claim import Claimant, Job, claim, claim_stale
+from turnkeeper_worker.heartbeat import Heart
+from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.session_loop import Post, SessionLoop
+from turnkeeper_worker.slots import QueueChange, Slots
+from turnkeeper_worker.sweeper import sweep_for_ever
+
+# before the grace time ends, what still works is cancelled, so that there is time to give leases back
+LAST_SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+
+class Host:
+    """One worker process. Use all of it on one loop, but for `ring_from_thread`.
+
+    `on_queue` is called on the loop when the wake queue should be left or joined again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        post: Post,
+        on_queue: Callable[[QueueChange], None] = lambda change: None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._post = post
+        self._on_queue = on_queue
+        self._slots = Slots(settings.concurrency)
+        self._held: dict[str, HeldLease] = {}
+        self._claiming: dict[str, asyncio.Task[None]] = {}
+        self._unclaimed: dict[str, None] = {}
+        self._rung_again: set[str] = set()
+        self._loops: set[asyncio.Task[None]] = set()
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.is_stopping = False
+        self._sweeping = asyncio.Lock()
+
+    @property
+    def in_work(self) -> int:
+        """Sessions in work or being claimed."""
+        return len(self._held) + len(self._claiming)
+
+    def start(self) -> None:
+        """Begin to beat and to sweep."""
+        settings = self._settings
+        heart = Heart(self._database, self._held.values, settings.heartbeat_seconds, settings.lease_seconds)
+        self._loops = {
+            asyncio.create_task(heart.run(), name="turnkeeper-heartbeat"),
+            asyncio.create_task(
+                sweep_for_ever(self.sweep, settings.sweep_seconds), name="turnkeeper-sweeper"
+            ),
+        }
+
+    def ring(self, session_key: str) -> None:
+        """Look at this session when there is a slot; at once when there is one."""
+        if session_key in self._held or session_key in self._claiming:
+            # Its release sees the run; unless that is committed and on its way back: then look once more.
+            self._rung_again.add(session_key)
+            return
+        if self.is_stopping:
+            self._post.bell.ring(session_key)
+        elif self.in_work >= self._settings.concurrency:
+            self._unclaimed[session_key] = None
+        else:
+            self._claiming[session_key] = asyncio.create_task(
+                self._claim(session_key), name="turnkeeper-claim"
+            )
+            self._count()
+
+    async def sweep(self) -> int:
+        """Take stale sessions, as many as there are free slots; how many were taken."""
+        async with self._sweeping:
+            free = self._settings.concurrency - self.in_work
+            if free <= 0 or self.is_stopping:
+                return 0
+            asked_at = time.monotonic()
+            claimant = self._claimant()
+            jobs = await self._database.transact(lambda uow: claim_stale(uow, free, claimant))
+            for job in jobs:
+                self._take(job, asked_at)
+            return len(jobs)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let runs stop after their checkpoint; near the end of the grace time release the rest as it is."""
+        self.is_stopping = True
+        for loop in list(self._loops):
+            if loop.get_name() == "turnkeeper-sweeper":
+                loop.cancel()
+        for session_key in (*self._unclaimed, *self._rung_again):
+            self._post.bell.ring(session_key)
+        self._unclaimed.clear()
+        self._rung_again.clear()
+        tasks = await self._working()
+        if tasks:
+            log.info("%d sessions in work: they stop after their checkpoint", len(tasks))
+            await asyncio.wait(tasks, timeout=max(0.0, grace_seconds - LAST_SECONDS))
+        left = [task for task in tasks if not task.done()]
+        if left:
+            log.warning("%d sessions are cancelled and released: the grace time ends", len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=LAST_SECONDS)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    async def _working(self) -> list[asyncio.Task[None]]:
+        if self._claiming:
+            await asyncio.wait(list(self._claiming.values()), timeout=LAST_SECONDS)
+        return [held.task for held in self._held.values() if held.task is not None]
+
+    def _claimant(self) -> Claimant:
+        settings = self._settings
+        return Claimant(ids.new_lease_id(), self.owner, settings.lease_seconds, settings.crash_limit)
+
+    async def _claim(self, session_key: str) -> None:
+        claimant = self._claimant()
+
+        async def once(uow: UnitOfWork) -> Job | None:
+            return await claim(uow, session_key, claimant)
+
+        job: Job | None = None
+        asked_at = time.monotonic()
+        try:
+            job = await self._database.transact(once)
+        except TurnkeeperError as error:
+            log.warning("claim failed (%s): the sweeper will find the session", type(error).__name__)
+        finally:
+            del self._claiming[session_key]
+            if job is not None:
+                self._take(job, asked_at)
+            else:
+                self._freed(session_key)
+
+    def _take(self, job: Job, asked_at: float) -> None:
+        key = job.lease.session_key
+        held = HeldLease(job.lease, asked_at + self._settings.lease_seconds, job.run.id)
+        held.task = asyncio.create_task(SessionLoop(self._post, held).drain(job), name=f"session:{key}")
+        self._held[key] = held
+        held.task.add_done_callback(lambda task: self._let_go(held))
+        self._count()
+
+    def _let_go(self, held: HeldLease) -> None:
+        # after a lost lease the session may be held here anew
+        if self._held.get(held.session_key) is held:
+            del self._held[held.session_key]
+            self._freed(held.session_key)
+
+    def _freed(self, session_key: str) -> None:
+        if session_key in self._rung_again:
+            self._rung_again.discard(session_key)
+            self._unclaimed[session_key] = None
+        while self._unclaimed and not self.is_stopping and self.in_work < self._settings.concurrency:
+            key = next(iter(self._unclaimed))
+            del self._unclaimed[key]
+            self.ring(key)
+        self._count()
+
+    def _count(self) -> None:
+        self._slots = replace(self._slots, used=self.in_work)
+        change = self._slots.decide()
+        if change is not None and not self.is_stopping:
+            self._slots = replace(self._slots, is_paused=change is QueueChange.PAUSE)
+            self._on_queue(change)

@@ -1,0 +1,1 @@
+"""The model behind a Protocol: the request, the answer, the client and what is worth a second try."""

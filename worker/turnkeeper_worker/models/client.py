@@ -1,0 +1,50 @@
+"""The model client out of the settings."""
+
+from __future__ import annotations
+
+from openai import AsyncOpenAI, DefaultAioHttpClient
+
+from turnkeeper_storage.errors import ConfigurationError
+from turnkeeper_storage.settings import Settings
+from turnkeeper_worker.models.base import Model, ModelError, ModelRequest, ModelResponse, OnDelta
+from turnkeeper_worker.models.responses import ResponsesModel
+
+_MISSING = (
+    "there is no model key; set OPENAI_API_KEY, or OPENAI_BASE_URL for a model server of your own without one"
+)
+
+
+def make_client(settings: Settings) -> AsyncOpenAI:
+    """A client on the aiohttp transport, without retries of its own. Whoever makes it closes it.
+
+    Raises ConfigurationError when there is neither a key nor a base URL.
+    """
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    if not key and not settings.openai_base_url:
+        raise ConfigurationError(_MISSING)
+    return AsyncOpenAI(
+        # The client wants a key; a server of one's own without one ignores it.
+        api_key=key or "none",
+        base_url=settings.openai_base_url,
+        max_retries=0,
+        timeout=settings.model_timeout,
+        http_client=DefaultAioHttpClient(),
+    )
+
+
+def make_model(settings: Settings) -> Model:
+    """The model of a worker. Without a key the worker lives, and each call fails as `model_key_missing`."""
+    try:
+        return ResponsesModel(make_client(settings))
+    except ConfigurationError:
+        return KeylessModel()
+
+
+class KeylessModel:
+    """What stands in for a model that cannot be called."""
+
+    async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
+        raise ModelError("model_key_missing", _MISSING)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,294 @@
+"""One run, from its claim or its last checkpoint to its ending.
+
+The loop asks `next_step` what comes, does it, and commits it before it asks again. It holds nothing that a
+checkpoint does not: any worker can go on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.items import Item, encode
+from turnkeeper_storage.model import Merged, Run, RunError, RunStatus, ToolCall, Turn, Usage
+from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs import checkpoint
+from turnkeeper_storage.verbs.adding import AddItems
+from turnkeeper_storage.verbs.finish import Ending
+from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.history import Entry, History
+from turnkeeper_worker.merge import SessionInputCallback, merge
+from turnkeeper_worker.models.base import Delta
+from turnkeeper_worker.runner import Runner, TurnOutcome, TurnRequest
+from turnkeeper_worker.steps import (
+    AskModel,
+    Cancel,
+    Fail,
+    Finish,
+    Park,
+    Progress,
+    RunTools,
+    closed,
+    next_step,
+    plan_calls,
+    with_unique_call_ids,
+)
+from turnkeeper_worker.tool_calls import ToolCalls
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """The run's cancel was asked for while the model was at work."""
+
+
+class Stopped(Exception):
+    """The worker shuts down; all that the run did is committed, and another worker goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every run of a process works with. `callback` is the app's; an agent's own goes first.
+
+    `stopping` says that the worker is shutting down.
+    """
+
+    database: Database
+    settings: Settings
+    runner: Runner
+    threads: Executor
+    deps: Any
+    stopping: Callable[[], bool]
+    callback: SessionInputCallback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, and what enters the history with it."""
+
+    ending: Ending
+    entry: Entry
+
+
+@dataclass(slots=True)
+class _State:
+    """What the loop knows of its run; all of it is committed, but for a last turn without calls."""
+
+    run: Run
+    merged: Merged | None = None
+    turns: list[Turn] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    @property
+    def usage(self) -> Usage:
+        return sum((turn.usage for turn in self.turns), Usage())
+
+
+class RunLoop:
+    """Works on one run under one lease. `work` returns how it ended; it does not finish it."""
+
+    def __init__(
+        self, around: Surroundings, agent: Agent, history: History, held: HeldLease, run: Run
+    ) -> None:
+        self._around = around
+        self._agent = agent
+        self._history = history
+        self._held = held
+        self._state = _State(run)
+        self._context: RunContext[Any] = RunContext(
+            around.deps, run.id, run.session_id, run.tenant, run.options.metadata
+        )
+        self._tools = ToolCalls(around, agent, held, self._context)
+
+    async def work(self) -> Outcome:
+        """Go on until the run ends; a failure is an ending too.
+
+        Raises LeaseLost, DatabaseUnavailable and Stopped.
+        """
+        try:
+            await self._load()
+            return await self._steps()
+        except RunFailure as failure:
+            return self._failed(failure.code, failure.message)
+        except Cancelled:
+            return self._ended(RunStatus.CANCELLED, closed(self._state.turns, self._state.calls))
+
+    def given_up(self, error: RunError) -> Outcome:
+        """The ending of a run that is not worked on; what it did before enters the history."""
+        return self._failed(error.code, error.message)
+
+    def poisoned(self) -> Outcome:
+        """The ending of a run that crashed its workers too often."""
+        crashes = self._state.run.crashes
+        return self._failed(
+            "poisoned", f"the run's worker crashed {crashes} times in its turn; it is given up"
+        )
+
+    async def load(self) -> None:
+        """Read what the run has done so far."""
+        run = self._state.run
+        if run.turn:
+            turns, calls = await self._around.database.read(
+                lambda uow: checkpoint.load_progress(uow, run.session_key, run.id)
+            )
+            self._state.turns, self._state.calls = turns, calls
+        if run.merged_input is not None:
+            self._state.merged = Merged(run.merged_input, run.stored_input or [])
+
+    async def _load(self) -> None:
+        await self.load()
+        if self._state.merged is None:
+            await self._merge()
+
+    async def _merge(self) -> None:
+        run = self._state.run
+        history = await self._history.read()
+        callback = self._agent.session_input_callback or self._around.callback
+        merged = await merge(history, run.input, callback)
+        self._state.merged = merged
+        if run.options.stream:
+            await self._store_input(merged)
+
+    async def _store_input(self, merged: Merged) -> None:
+        # A streamed run shows its input before the model speaks: a boundary of its own.
+        run, seconds = self._state.run, self._around.settings.lease_seconds
+        entry = Entry.of(merged, [], 0)
+        add: AddItems | None = await self._history.prepare(self._held.lease, run.id, "input", entry)
+        await self._commit(
+            lambda uow: checkpoint.store_input(uow, self._held.lease, run, merged, add, seconds)
+        )
+        self._state.run = replace(run, merged_input=merged.model_input, stored_input=merged.stored_input)
+
+    async def _steps(self) -> Outcome:
+        state = self._state
+        while True:
+            self._held.check()
+            step = next_step(self._progress())
+            if self._around.stopping() and isinstance(step, AskModel | RunTools):
+                raise Stopped
+            match step:
+                case AskModel(turn, suffix):
+                    await self._ask(turn, suffix)
+                case RunTools(calls):
+                    ran = await self._tools.run(calls)
+                    state.calls = [ran.settled.get(call.call_id, call) for call in state.calls]
+                    if ran.failure is not None:
+                        raise ran.failure
+                case Finish(items, output):
+                    return self._ended(RunStatus.COMPLETED, items, output=output)
+                case Fail(code, message, _):
+                    return self._failed(code, message)
+                case Cancel(items):
+                    return self._ended(RunStatus.CANCELLED, items)
+                case Park(calls):
+                    names = ", ".join(sorted({call.name for call in calls}))
+                    return self._failed("approval_unsupported", f"tools wait for a decision: {names}")
+
+    def _progress(self) -> Progress:
+        state = self._state
+        limit = state.run.options.max_turns or self._agent.max_turns or self._around.settings.max_turns
+        cancelled = self._held.cancel_requested.is_set() or state.run.cancel_requested
+        return Progress(state.turns, state.calls, limit, cancelled, self._agent.output)
+
+    async def _ask(self, turn: int, suffix: Sequence[Item]) -> None:
+        state, settings = self._state, self._around.settings
+        merged = state.merged or Merged([], [])
+        request = TurnRequest(
+            agent=self._agent,
+            context=self._context,
+            input=[*merged.model_input, *suffix],
+            turn=turn,
+            timeout=settings.model_timeout,
+            retries=settings.model_retries,
+            on_delta=_ignore if state.run.options.stream else None,
+        )
+        outcome = await self._unless_cancelled((self._agent.runner or self._around.runner).take_turn(request))
+        items = with_unique_call_ids(outcome.items, turn, {call.call_id for call in state.calls})
+        self._check_size(items)
+        taken = Turn(turn, outcome.response_id, items, outcome.usage)
+        calls = plan_calls(items, turn, self._agent.tools_by_name)
+        if calls:  # a turn without calls is committed by the finish
+            await self._checkpoint(taken, calls)
+            self._tools.planned(calls)
+        state.turns.append(taken)
+        state.calls.extend(calls)
+
+    async def _checkpoint(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
+        state, seconds = self._state, self._around.settings.lease_seconds
+        merged = state.merged if state.run.merged_input is None else None
+        state.run = await self._commit(
+            lambda uow: checkpoint.checkpoint_turn(
+                uow, self._held.lease, state.run, turn, calls, merged, seconds
+            )
+        )
+
+    async def _commit(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        asked_at = time.monotonic()
+        result = await self._around.database.transact(work)
+        self._held.renewed(asked_at, self._around.settings.lease_seconds)
+        return result
+
+    def _check_size(self, items: Sequence[Item]) -> None:
+        size, limit = len(encode(list(items)).encode()), self._around.settings.max_output_bytes
+        if size > limit:
+            raise RunFailure(
+                "output_too_large",
+                f"the model's answer has {size:,} bytes, the limit is {limit:,}; "
+                "raise TURNKEEPER_MAX_OUTPUT_BYTES or ask for less",
+            )
+
+    async def _unless_cancelled(self, turn: Awaitable[TurnOutcome]) -> TurnOutcome:
+        """The turn's outcome; Cancelled as soon as the run's cancel is asked for."""
+        asking = asyncio.ensure_future(turn)
+        flag = asyncio.ensure_future(self._held.cancel_requested.wait())
+        try:
+            await asyncio.wait({asking, flag}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            raise Cancelled
+        finally:
+            flag.cancel()
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait({asking})
+
+    def _failed(self, code: str, message: str) -> Outcome:
+        made = closed(self._state.turns, self._state.calls, "The run failed before this tool ran.")
+        return self._ended(RunStatus.FAILED, made, error=RunError(code, message))
+
+    def _ended(
+        self, status: RunStatus, made: list[Item], *, output: object = None, error: RunError | None = None
+    ) -> Outcome:
+        state = self._state
+        entry = self._entry(made) if state.turns else Entry([], [])
+        last = state.turns[-1] if state.turns else None
+        ending = Ending(
+            status,
+            turn=last.turn if last else 0,
+            usage=state.usage,
+            output=output,
+            error=error,
+            response_id=last.response_id if last else None,
+        )
+        return Outcome(ending, entry)
+
+    def _entry(self, made: list[Item]) -> Entry:
+        state = self._state
+        # the input of a streamed run entered the history before its first model call
+        brought = None if state.run.options.stream else state.merged
+        return Entry.of(brought, made, state.turns[-1].turn)
+
+
+def _ignore(delta: Delta) -> None:
+    """A streamed turn whose deltas nobody follows."""

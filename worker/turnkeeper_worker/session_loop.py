@@ -1,0 +1,182 @@
+"""One session under one lease: its runs in order of seq up to the drain budget, then a release.
+
+PROTOCOL 2.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from turnkeeper_storage.doorbell import Rings
+from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure
+from turnkeeper_storage.model import RunError, RunStatus
+from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.verbs.adding import AddItems
+from turnkeeper_storage.verbs.claim import Job
+from turnkeeper_storage.verbs.finish import BOUNDARY, Ending, Finished, finish
+from turnkeeper_storage.verbs.release import release, release_missing_agent
+from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.history import Entry, History
+from turnkeeper_worker.run_loop import Outcome, RunLoop, Stopped, Surroundings
+
+log = logging.getLogger(__name__)
+
+
+# stands for an agent that this worker does not have, in a run that it only ends
+ABSENT = Agent(name="absent", model="none")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a session's loop needs besides its session."""
+
+    around: Surroundings
+    agents: Mapping[str, Agent]
+    open_session: Callable[[str, str], Session]
+    bell: Rings
+
+
+class SessionLoop:
+    """Works a session off. `drain` returns when the lease is given back, or lost."""
+
+    def __init__(self, post: Post, held: HeldLease) -> None:
+        self._post = post
+        self._held = held
+        self._settings = post.around.settings
+        self._since = time.monotonic()
+        self._runs = 0
+
+    async def drain(self, job: Job) -> None:
+        """Work on the job and the runs after it. Never raises, but for its own cancellation."""
+        following: Job | None = job
+        try:
+            while following is not None:
+                self._held.takes_up(following.run.id, cancel_requested=following.run.cancel_requested)
+                following = await self._one(following)
+        except LeaseLost:
+            log.info("session %s: the lease is gone, its run goes on elsewhere", self._held.session_key)
+        except DatabaseUnavailable as error:
+            log.warning("session %s: %s", self._held.session_key, error)
+            await self._give_back_when_possible()
+        except asyncio.CancelledError:
+            if not self._held.is_lost:
+                await self._give_back_when_possible()
+            raise
+        except Exception:
+            # A fault of ours: the run stays, the lease goes, and the crash counts towards its limit.
+            log.exception("session %s: left to its lease's end", self._held.session_key)
+
+    async def _one(self, job: Job) -> Job | None:
+        agent = self._post.agents.get(job.run.agent)
+        history = self._history(job)
+        if agent is None:
+            return await self._without_agent(job, history)
+        loop = RunLoop(self._post.around, agent, history, self._held, job.run)
+        if job.is_poisoned:
+            await loop.load()
+            return await self._finish(job, history, loop.poisoned())
+        try:
+            outcome = await loop.work()
+        except Stopped:
+            await self._give_back()
+            return None
+        return await self._finish(job, history, outcome)
+
+    def _history(self, job: Job) -> History:
+        run, opened = job.run, self._post.open_session
+        return History(
+            lambda: opened(run.tenant, run.session_id),
+            self._post.around.database,
+            self._settings.lease_seconds,
+        )
+
+    async def _finish(self, job: Job, history: History, outcome: Outcome) -> Job | None:
+        self._runs += 1
+        add: AddItems | None = None
+        if outcome.entry.items:
+            try:
+                add = await history.prepare(self._held.lease, job.run.id, BOUNDARY, outcome.entry)
+            except RunFailure as failure:
+                error = RunError(failure.code, failure.message)
+                ending = Ending(RunStatus.FAILED, outcome.ending.turn, outcome.ending.usage, error=error)
+                outcome = Outcome(ending, Entry([], []))
+        finished = await self._commit(job, outcome, add)
+        ending = outcome.ending
+        log.info(
+            "run %s %s after %d turns%s",
+            job.run.id,
+            ending.status.value,
+            ending.turn,
+            f" ({ending.error.code})" if ending.error else "",
+        )
+        if finished.wake:
+            self._post.bell.ring(self._held.session_key)
+        return finished.next
+
+    async def _commit(self, job: Job, outcome: Outcome, add: AddItems | None) -> Finished:
+        asked_at = time.monotonic()
+        finished = await self._post.around.database.transact(
+            lambda uow: finish(
+                uow,
+                self._held.lease,
+                job.run,
+                outcome.ending,
+                add=add,
+                go_on=self._goes_on(),
+                seconds=self._settings.lease_seconds,
+                crash_limit=self._settings.crash_limit,
+            )
+        )
+        self._held.renewed(asked_at, self._settings.lease_seconds)
+        return finished
+
+    def _goes_on(self) -> bool:
+        budget = self._settings.drain_seconds
+        return (
+            not self._post.around.stopping()
+            and self._runs < self._settings.drain_runs
+            and time.monotonic() - self._since < budget
+        )
+
+    async def _without_agent(self, job: Job, history: History) -> Job | None:
+        run, settings = job.run, self._settings
+        is_over = await self._post.around.database.transact(
+            lambda uow: release_missing_agent(
+                uow, self._held.lease, run, settings.agent_grace_seconds, settings.lease_seconds
+            )
+        )
+        known = ", ".join(sorted(self._post.agents))
+        if not is_over:
+            log.warning("run %s wants agent %r, this worker has: %s", run.id, run.agent, known)
+            return None
+        message = (
+            f"no worker with agent {run.agent!r} took the run within {settings.agent_grace_seconds:g} s; "
+            f"the last one had: {known}"
+        )
+        error = RunError("agent_missing", message)
+        loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
+        await loop.load()
+        return await self._finish(job, history, loop.given_up(error))
+
+    async def _give_back(self) -> None:
+        wake = await self._post.around.database.transact(lambda uow: release(uow, self._held.lease))
+        if wake:
+            self._post.bell.ring(self._held.session_key)
+
+    async def _give_back_when_possible(self) -> None:
+        """Release with what is left of the lease; after that it ends by itself."""
+        try:
+            async with asyncio.timeout(max(0.0, self._held.deadline - time.monotonic())):
+                while True:
+                    try:
+                        await self._give_back()
+                        return
+                    except DatabaseUnavailable:
+                        await asyncio.sleep(0.2)
+        except (LeaseLost, TimeoutError):
+            log.warning("session %s: its lease was not given back", self._held.session_key)

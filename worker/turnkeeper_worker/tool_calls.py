@@ -1,0 +1,119 @@
+"""The tool calls of a turn, side by side, each with its output committed (PROTOCOL 2.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.model import CallStatus, ToolCall
+from turnkeeper_storage.verbs import checkpoint
+from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.steps import tool_for, unknown_tool_output
+from turnkeeper_worker.tool_execution import execute
+from turnkeeper_worker.tools import AnyTool
+
+if TYPE_CHECKING:
+    from turnkeeper_worker.run_loop import Surroundings
+
+# What the self-check before an effect leaves for the request to get out, in parts of a lease.
+MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The calls after their run, by call id, and the first failure that ends the run."""
+
+    settled: dict[str, ToolCall]
+    failure: RunFailure | None
+
+
+class ToolCalls:
+    """Runs calls of one run under its lease."""
+
+    def __init__(self, around: Surroundings, agent: Agent, held: HeldLease, context: RunContext[Any]) -> None:
+        self._around = around
+        self._agent = agent
+        self._held = held
+        self._context = context
+        self._epoch = held.lease.epoch
+        self._planned_here: set[str] = set()
+
+    def planned(self, calls: Sequence[ToolCall]) -> None:
+        """These calls come from an answer of this process, not from another worker's checkpoint."""
+        self._planned_here.update(call.call_id for call in calls)
+
+    async def run(self, calls: Sequence[ToolCall]) -> Ran:
+        """Run the calls at once, to the end of each: when one fails the run, what the others did stands.
+
+        Raises LeaseLost and DatabaseUnavailable; a RunFailure is in the result.
+        """
+        tasks = [asyncio.create_task(self._one(call), name=f"tool:{call.name}") for call in calls]
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+        settled: dict[str, ToolCall] = {}
+        failures: list[RunFailure] = []
+        for call, task in zip(calls, tasks, strict=True):
+            try:
+                settled[call.call_id] = task.result()
+            except RunFailure as failure:
+                failures.append(failure)
+                text = f"Tool error: {failure.message}"
+                settled[call.call_id] = replace(call, status=CallStatus.CLOSED, output=text)
+        return Ran(settled, failures[0] if failures else None)
+
+    async def _one(self, call: ToolCall) -> ToolCall:
+        stored = call.call_id not in self._planned_here
+        tools = self._agent.tools_by_name
+        tool = tool_for(call, tools, agent=self._agent.name, stored=stored)
+        if tool is None:
+            return await self._settle(call, unknown_tool_output(call.name, tools))
+        if not (call.idempotent and tool.idempotent):
+            await self._start(call, tool)
+        output = await execute(
+            tool,
+            call,
+            self._context,
+            threads=self._around.threads,
+            max_output_bytes=self._around.settings.max_output_bytes,
+        )
+        return await self._settle(call, output)
+
+    async def _start(self, call: ToolCall, tool: AnyTool) -> None:
+        """Record the start of a call that must not happen twice, then make sure that the lease is ours."""
+        seconds = self._around.settings.lease_seconds
+        asked_at = time.monotonic()
+        is_first = call.status is not CallStatus.STARTED and await self._around.database.transact(
+            lambda uow: checkpoint.start_call(
+                uow, self._held.lease, self._context.run_id, call, tool.timeout, seconds
+            )
+        )
+        if not is_first:
+            raise RunFailure(
+                "tool_in_doubt",
+                f"tool {call.name!r} was started by a worker that died, and must not run twice: "
+                f"look whether {self._context.run_id}:{call.call_id} happened",
+            )
+        self._held.renewed(asked_at, seconds)
+        self._held.check(MARGIN * seconds)
+
+    async def _settle(self, call: ToolCall, output: str) -> ToolCall:
+        seconds = self._around.settings.lease_seconds
+        asked_at = time.monotonic()
+        await self._around.database.transact(
+            lambda uow: checkpoint.settle_call(
+                uow, self._held.lease, self._context.run_id, call.call_id, output, seconds
+            )
+        )
+        self._held.renewed(asked_at, seconds)
+        return replace(call, status=CallStatus.DONE, output=output)

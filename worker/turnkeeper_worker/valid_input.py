@@ -1,0 +1,138 @@
+"""What a model accepts as input, out of what a history may hold. Pure.
+
+A call stands before exactly one output of its id and kind; a reasoning item stands directly before what it
+produced. What breaks this is left out of the model's input, never out of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from turnkeeper_storage.items import Item
+
+# Every kind of call that some party answers with an item of its own.
+OUTPUT_OF: Mapping[str, str] = {
+    "apply_patch_call": "apply_patch_call_output",
+    "computer_call": "computer_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+    "function_call": "function_call_output",
+    "local_shell_call": "local_shell_call_output",
+    "shell_call": "shell_call_output",
+}
+_OUTPUTS = frozenset(OUTPUT_OF.values())
+_NOT_PRODUCED = frozenset({"reasoning", "compaction_trigger", "item_reference", "mcp_approval_response"})
+# What the SDKs and the server add to an item, and the server refuses when it comes back.
+_NEVER_INPUT = frozenset({"parsed", "parsed_arguments", "created_by"})
+
+
+def make_valid(items: Sequence[Item]) -> list[Item]:
+    """The items that a model accepts, cleaned, in their order. The given items are not changed.
+
+    Doing it twice changes nothing more.
+    """
+    kept = _paired(items)
+    kept -= _lonely_reasoning(items, kept)
+    last = len(items) - 1
+    return [
+        clean(item)
+        for index, item in enumerate(items)
+        if index in kept and (item.get("type") != "compaction_trigger" or index == last)
+    ]
+
+
+def window(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """The newest `limit` items (None: all), fewer where the cut would tear a pair apart.
+
+    An output whose call is older than the cut is left out, and so is what a reasoning item older than the cut
+    produced.
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    start = len(items) - max(limit, 0)
+    while start < len(items) and _follows_reasoning(items, start):
+        start += 1
+    paired, paired_after = _paired(items), _paired(items[start:])
+    return [
+        items[index]
+        for index in range(start, len(items))
+        if items[index].get("type") not in _OUTPUTS or index not in paired or index - start in paired_after
+    ]
+
+
+def clean(item: Item) -> Item:
+    """The item without the fields that an answer has and an input must not have."""
+    unwanted = {name for name in item if name in _NEVER_INPUT}
+    unwanted |= {name for name in ("id", "status") if name in item and item[name] is None}
+    if item.get("type") == "reasoning":
+        unwanted |= {"status"} & item.keys()
+    content = item.get("content")
+    dirty = isinstance(content, list) and any(isinstance(part, dict) and "parsed" in part for part in content)
+    if not unwanted and not dirty:
+        return item
+    cleaned = {name: value for name, value in item.items() if name not in unwanted}
+    if dirty:
+        cleaned["content"] = [_without_parsed(part) for part in item["content"]]
+    return cleaned
+
+
+def _without_parsed(part: object) -> object:
+    if not isinstance(part, dict):
+        return part
+    return {name: value for name, value in part.items() if name != "parsed"}
+
+
+def _paired(items: Sequence[Item]) -> set[int]:
+    """The places of all items but of calls and outputs that have no partner."""
+    kept: set[int] = set()
+    # Ids may come again in a long history (small model servers count from 0 in each answer): the newest
+    # open call of an id is the one that an output answers.
+    waiting: dict[tuple[str, str], int] = {}
+    for index, item in enumerate(items):
+        kind = str(item.get("type"))
+        call_id = item.get("call_id")
+        if kind not in OUTPUT_OF and kind not in _OUTPUTS:
+            kept.add(index)
+        elif not isinstance(call_id, str):
+            continue
+        elif kind in OUTPUT_OF:
+            waiting[OUTPUT_OF[kind], call_id] = index
+        elif (kind, call_id) in waiting:
+            kept |= {waiting.pop((kind, call_id)), index}
+    return kept
+
+
+def _lonely_reasoning(items: Sequence[Item], kept: set[int]) -> set[int]:
+    """The places of reasoning items of which nothing that they produced is kept."""
+    lonely: set[int] = set()
+    group: list[int] = []
+    produced = survived = False
+    for index, item in enumerate(items):
+        if item.get("type") == "reasoning":
+            if produced:  # the group before is complete
+                lonely |= set() if survived else set(group)
+                group, produced, survived = [], False, False
+            group.append(index)
+        elif group and _is_produced(item):
+            produced = True
+            survived = survived or index in kept
+        elif group:
+            lonely |= set() if survived else set(group)
+            group, produced, survived = [], False, False
+    return lonely if survived else lonely | set(group)
+
+
+def _is_produced(item: Item) -> bool:
+    """Whether a model made this item: not an output, nor a message of anybody else."""
+    kind = item.get("type")
+    if kind in (None, "message"):
+        return item.get("role") == "assistant"
+    return kind not in _OUTPUTS and kind not in _NOT_PRODUCED
+
+
+def _follows_reasoning(items: Sequence[Item], start: int) -> bool:
+    if not _is_produced(items[start]):
+        return False
+    before = start
+    while before > 0 and _is_produced(items[before - 1]):
+        before -= 1
+    return before > 0 and items[before - 1].get("type") == "reasoning"
