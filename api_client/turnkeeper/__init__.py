@@ -1,0 +1,131 @@
+"""Turnkeeper's face: `from turnkeeper import Agent, Client, Turnkeeper, tool`.
+
+Names are imported when they are asked for, so that a web backend that wants `Client` pays for no worker.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from turnkeeper_client import (
+        AsyncClient,
+        AsyncRunHandle,
+        Client,
+        RunHandle,
+        RunPage,
+        RunSnapshot,
+        SessionInfo,
+        SessionPage,
+    )
+    from turnkeeper_storage import (
+        ConfigurationError,
+        Conflict,
+        DatabaseUnavailable,
+        IdempotencyConflict,
+        InputTooLarge,
+        InvalidInput,
+        MemorySession,
+        NotFound,
+        RunError,
+        RunFailure,
+        RunStatus,
+        SchemaMismatch,
+        Session,
+        SessionBusy,
+        SessionSettings,
+        Settings,
+        SQLAlchemySession,
+        TransactionalSession,
+        TurnkeeperError,
+        UnknownAgent,
+        Usage,
+        WaitTimeout,
+    )
+    from turnkeeper_worker.agents import Agent
+    from turnkeeper_worker.app import Turnkeeper
+    from turnkeeper_worker.context import RunContext
+    from turnkeeper_worker.models.base import ModelSettings
+    from turnkeeper_worker.tools import tool
+
+_WORKER = {
+    "Agent": "turnkeeper_worker.agents",
+    "ModelSettings": "turnkeeper_worker.models.base",
+    "RunContext": "turnkeeper_worker.context",
+    "Turnkeeper": "turnkeeper_worker.app",
+    "tool": "turnkeeper_worker.tools",
+}
+_CLIENT = frozenset(
+    {
+        "AsyncClient",
+        "AsyncRunHandle",
+        "Client",
+        "RunHandle",
+        "RunPage",
+        "RunSnapshot",
+        "SessionInfo",
+        "SessionPage",
+    }
+)
+# what only the extra [worker] brings
+_WORKER_NEEDS = frozenset({"aiohttp", "griffe", "griffelib", "openai"})
+
+__all__ = [
+    "Agent",
+    "AsyncClient",
+    "AsyncRunHandle",
+    "Client",
+    "ConfigurationError",
+    "Conflict",
+    "DatabaseUnavailable",
+    "IdempotencyConflict",
+    "InputTooLarge",
+    "InvalidInput",
+    "MemorySession",
+    "ModelSettings",
+    "NotFound",
+    "RunContext",
+    "RunError",
+    "RunFailure",
+    "RunHandle",
+    "RunPage",
+    "RunSnapshot",
+    "RunStatus",
+    "SQLAlchemySession",
+    "SchemaMismatch",
+    "Session",
+    "SessionBusy",
+    "SessionInfo",
+    "SessionPage",
+    "SessionSettings",
+    "Settings",
+    "TransactionalSession",
+    "Turnkeeper",
+    "TurnkeeperError",
+    "UnknownAgent",
+    "Usage",
+    "WaitTimeout",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'turnkeeper' has no attribute {name!r}")
+    home = _WORKER.get(name) or ("turnkeeper_client" if name in _CLIENT else "turnkeeper_storage")
+    try:
+        value: object = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        if name in _WORKER and (error.name or "").partition(".")[0] in _WORKER_NEEDS:
+            raise ImportError(
+                f"turnkeeper.{name} needs {error.name}, which is not installed; "
+                "pip install 'turnkeeper[worker]'"
+            ) from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

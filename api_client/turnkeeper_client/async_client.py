@@ -12,17 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from turnkeeper_client import checks
 from turnkeeper_client.backend import Backend
-from turnkeeper_client.checks import EnqueueRequest
 from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
 from turnkeeper_client.session_view import ClientSession, SessionFactory
 from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_storage.admission import EnqueueRequest, check_text, new_run
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import NotFound, WaitTimeout
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, RunStatus
+from turnkeeper_storage.model import AgentRecord, NewRun, RunStatus
 from turnkeeper_storage.repositories import agents, runs, sessions
-from turnkeeper_storage.repositories.runs import NewRun, RunFilter
+from turnkeeper_storage.repositories.runs import RunFilter
 from turnkeeper_storage.repositories.sessions import SessionFilter
 from turnkeeper_storage.sessions.protocol import SessionSettings
 from turnkeeper_storage.settings import Settings, load_settings
@@ -71,7 +71,7 @@ class AsyncClient:
             tenant=tenant,
             db_schema=schema,
         )
-        self.tenant = checks.check_text(self.settings.tenant, "tenant")
+        self.tenant = check_text(self.settings.tenant, "tenant")
         self._session_factory = session_factory
         self._backend = Backend(self.settings, engine=engine, celery=celery, doorbell=doorbell)
         self._commits = CommitWatch(self._backend.ring_once_visible)
@@ -153,9 +153,9 @@ class AsyncClient:
         """A page of this tenant's runs, newest first; `cursor` is the `next_cursor` of the page before."""
         wanted = RunFilter(
             tenant=self.tenant,
-            session_id=None if session_id is None else checks.check_text(session_id, "session_id"),
+            session_id=None if session_id is None else check_text(session_id, "session_id"),
             status=checks.check_status(status),
-            agent=None if agent is None else checks.check_text(agent, "agent"),
+            agent=None if agent is None else check_text(agent, "agent"),
             before=checks.check_run_cursor(cursor),
             limit=checks.check_limit(limit) + 1,
         )
@@ -179,8 +179,8 @@ class AsyncClient:
         """A page of this tenant's sessions in the order of their ids, those that begin with `prefix`."""
         wanted = SessionFilter(
             tenant=self.tenant,
-            prefix=None if prefix is None else checks.check_text(prefix, "prefix"),
-            after=None if cursor is None else checks.check_text(cursor, "cursor"),
+            prefix=None if prefix is None else check_text(prefix, "prefix"),
+            after=None if cursor is None else check_text(cursor, "cursor"),
             limit=checks.check_limit(limit) + 1,
         )
         found = await (await self._backend.database()).read(partial(sessions.search, wanted=wanted))
@@ -193,7 +193,7 @@ class AsyncClient:
 
     async def prepare(self, request: EnqueueRequest) -> NewRun:
         """The checked run of a request, not yet stored. Raises InvalidInput, UnknownAgent, InputTooLarge."""
-        new = checks.new_run(request, tenant=self.tenant, max_input_bytes=self.settings.max_input_bytes)
+        new = new_run(request, tenant=self.tenant, max_input_bytes=self.settings.max_input_bytes)
         await self._backend.check_agent(new.agent)
         return new
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from turnkeeper_client.faults import explained
+from turnkeeper_storage.admission import check_agent
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Doorbell, Rings, make_celery
-from turnkeeper_storage.engine import UNAVAILABLE_CLASSES, is_unavailable
-from turnkeeper_storage.errors import ConfigurationError, DatabaseUnavailable, UnknownAgent
+from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.migrate import check_schema
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_storage.repositories import agents, runs
@@ -31,9 +31,6 @@ NAMES_SECONDS = 30.0
 VISIBLE_WITHIN = 2.0
 FIRST_LOOK = 0.005
 LAST_LOOK = 0.25
-# of PostgreSQL: no such database, and the class of refused logins
-NO_DATABASE = "3D000"
-NO_LOGIN = "28"
 log = logging.getLogger(__name__)
 
 
@@ -88,19 +85,18 @@ class Backend:
             records = await (await self.database()).read(agents.list_agents)
             self._names = frozenset(record.name for record in records)
             self._names_until = time.monotonic() + NAMES_SECONDS
-        if self._names and name not in self._names:
-            raise UnknownAgent(name, sorted(self._names))
+        check_agent(name, sorted(self._names))
 
     async def ring(self, session_key: str) -> None:
         """Wake workers soon. A broker that is away costs nothing: the sweeper finds the session."""
-        if self._given_bell is not None:
-            self._given_bell.ring(session_key)
-            return
-        if self._bell is None:
+        bell = self._given_bell or self._bell
+        if bell is None:
             async with self._opening:
-                # Celery takes a while to import: not on the caller's loop
-                self._bell = self._bell or await asyncio.to_thread(self._make_bell)
-        self._bell.ring(session_key)
+                if self._bell is None:
+                    # Celery takes a while to import: not on the caller's loop
+                    self._bell = await asyncio.to_thread(self._make_bell)
+                bell = self._bell
+        bell.ring(session_key)
 
     def ring_once_visible(self, accepted: Sequence[Enqueued]) -> None:
         """Ring for runs whose transaction is about to commit. From any thread; they are in `_home` by now."""
@@ -187,28 +183,8 @@ async def _close_bell(bell: Doorbell) -> None:
 async def _check(database: Database) -> None:
     try:
         await check_schema(database)
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
-        raise _explained(error) from error
     except Exception as error:
-        # asyncpg's own errors, while connecting, come through as they are
-        if getattr(error, "sqlstate", None) is None:
+        known = explained(error)
+        if known is error:
             raise
-        raise _explained(error) from error
-
-
-def _explained(error: Exception) -> Exception:
-    # The text of a driver's error may hold a URL: its kind is enough.
-    inner = getattr(error, "orig", None) or error
-    state = str(getattr(inner, "sqlstate", None) or "")
-    if state == NO_DATABASE:
-        return ConfigurationError("TURNKEEPER_DATABASE_URL names a database that is not there; create it")
-    if state.startswith(NO_LOGIN):
-        return ConfigurationError(
-            "the database refused the login; check user and password in TURNKEEPER_DATABASE_URL"
-        )
-    if is_unavailable(error) or state.startswith(UNAVAILABLE_CLASSES):
-        return DatabaseUnavailable(
-            f"the database did not answer ({type(inner).__name__}); "
-            "check TURNKEEPER_DATABASE_URL and the server"
-        )
-    return error
+        raise known from error

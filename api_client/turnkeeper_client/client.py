@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_client.async_client import AsyncClient
-from turnkeeper_client.checks import EnqueueRequest
 from turnkeeper_client.handles import RunHandle
 from turnkeeper_client.joined import CommitWatch, join
 from turnkeeper_client.portal import Portal
 from turnkeeper_client.session_view import SessionFactory
 from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionPage
 from turnkeeper_storage import ids
+from turnkeeper_storage.admission import EnqueueRequest
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import AgentRecord, RunStatus
@@ -208,20 +208,20 @@ class Client:
         if running is not None and running.pid == os.getpid():
             return running
         with _making:
-            if self._running is None or self._running.pid != os.getpid():
-                self._start()
-            assert self._running is not None
-            return self._running
+            running = self._running
+            if running is None or running.pid != os.getpid():
+                running = self._start(left_behind=running)
+            return running
 
-    def _start(self) -> None:
-        if self._running is not None:
-            _left_behind.append(self._running)
+    def _start(self, left_behind: _Running | None) -> _Running:
+        if left_behind is not None:
+            _left_behind.append(left_behind)
         if self._finalizer is not None:
             self._finalizer.detach()
-        running = _Running(os.getpid(), Portal(), self._make())
-        self._running = running
+        running = self._running = _Running(os.getpid(), Portal(), self._make())
         # at the end of the process, or when nobody has the client any more
         self._finalizer = weakref.finalize(self, running.close)
+        return running
 
 
 class ClientSessionView:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
+from turnkeeper_client import checks
 from turnkeeper_client.backend import Backend
 from turnkeeper_storage import ids
-from turnkeeper_storage.errors import InvalidInput, SessionBusy
-from turnkeeper_storage.items import Item, as_item, encode
+from turnkeeper_storage.errors import ConfigurationError, SessionBusy
+from turnkeeper_storage.items import Item
 from turnkeeper_storage.repositories import runs
 from turnkeeper_storage.sessions.protocol import Session, SessionSettings
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 
-SessionFactory: TypeAlias = Callable[[str], Session]
+# of (session_id), or of (session_id, tenant=…): the same function that the worker's app is given
+SessionFactory: TypeAlias = Callable[..., Session]
 
 
 class ClientSession:
@@ -41,16 +44,12 @@ class ClientSession:
 
     async def get_items(self, limit: int | None = None) -> list[Item]:
         """The newest `limit` items in chronological order; all for None, none for 0."""
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise InvalidInput("limit", f"is {limit!r:.64}", "use a whole number of at least 0, or None")
-        return await (await self._open()).get_items(limit)
+        window = checks.check_window(limit)
+        return await (await self._open()).get_items(window)
 
     async def add_items(self, items: list[Item]) -> None:
         """Append items in order; `[]` does nothing. Raises SessionBusy, InvalidInput."""
-        if isinstance(items, (str, bytes)) or not isinstance(items, (list, tuple)):
-            raise InvalidInput("items", f"is {type(items).__name__}", "send a list of items")
-        checked = [as_item(item, field=f"items[{index}]") for index, item in enumerate(items)]
-        encode(checked, field="items")
+        checked = checks.check_items(items)
         if checked:
             await (await self._open_to_edit()).add_items(checked)
 
@@ -64,7 +63,7 @@ class ClientSession:
 
     async def _open(self) -> Session:
         if self._factory is not None:
-            return self._factory(self.session_id)
+            return _made(self._factory, self.session_id, self._tenant)
         return SQLAlchemySession(
             self.session_id,
             database=await self._backend.database(),
@@ -79,3 +78,13 @@ class ClientSession:
             if active is not None:
                 raise SessionBusy(self.session_id, active[0], active[1].value)
         return await self._open()
+
+
+def _made(factory: SessionFactory, session_id: str, tenant: str) -> Session:
+    if "tenant" in inspect.signature(factory).parameters:
+        return factory(session_id, tenant=tenant)
+    if tenant != "default":
+        raise ConfigurationError(
+            f"session_factory takes no tenant, and this client's is {tenant!r}; give it a parameter `tenant`"
+        )
+    return factory(session_id)

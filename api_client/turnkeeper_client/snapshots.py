@@ -14,8 +14,8 @@ from turnkeeper_storage.repositories.sessions import SessionSummary
 class RunSnapshot:
     """A run as it stood when it was read.
 
-    `output` is the answer of a completed run, `error` the reason of a failed one; `turn` counts the turns that
-    are committed; `seq` is the run's place in the queue of its session.
+    `output` is the answer of a completed run, `error` the reason of a failed one; `turn` counts committed
+    turns; `seq` is the run's place in the queue of its session.
     """
 
     id: str

@@ -46,7 +46,7 @@ sessions = Table(
     Column("lease_id", Text),
     Column("lease_owner", Text),
     Column("lease_until", Instant),
-    # whether the last claim followed a lease that nobody gave back
+    # whether the last claim followed a lease that nobody gave back: how its RETURNING tells the claimer
     Column("taken_over", Boolean, nullable=False, server_default=false()),
     Column("runnable_since", Instant),
     Column("parked_run", Key),
@@ -154,11 +154,12 @@ tool_calls = Table(
     Column("turn", Integer, nullable=False),
     Column("position", Integer, nullable=False),
     Column("name", Text, nullable=False),
-    Column("arguments", Text, nullable=False),
+    # as JSON texts: models and tools write NUL and lone surrogates, which PostgreSQL's text refuses
+    Column("arguments", JsonText, nullable=False),
     Column("arguments_digest", Text, nullable=False),
     Column("idempotent", Boolean, nullable=False),
     Column("status", Text, nullable=False),
-    Column("output", Text),
+    Column("output", JsonText),
     Column("started_at", Instant),
     Column("deadline", Instant),
     PrimaryKeyConstraint("session_key", "run_id", "call_id"),
@@ -173,7 +174,7 @@ approvals = Table(
     Column("run_id", Key, nullable=False),
     Column("call_id", Text, nullable=False),
     Column("tool", Text, nullable=False),
-    Column("arguments", Text, nullable=False),
+    Column("arguments", JsonText, nullable=False),
     Column("arguments_digest", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("status", Text, nullable=False),

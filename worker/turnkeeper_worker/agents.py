@@ -53,10 +53,10 @@ class Agent:
             raise _error(self.name, "model_settings", self.model_settings, "use ModelSettings(…)")
         if self.session_input_callback is not None and not callable(self.session_input_callback):
             raise _error(self.name, "session_input_callback", self.session_input_callback, "use a function")
-        object.__setattr__(self, "tools", tuple(self.tools))
+        object.__setattr__(self, "tools", _tools(self.name, self.tools))
+        # Made here, so that their faults come out where the agent is written and not in its first run.
+        _ = self.tools_by_name, self.output
         self._check_choice()
-        # Faults of these come out where the agent is written, not in its first run.
-        _ = self.output
 
     @cached_property
     def tools_by_name(self) -> Mapping[str, AnyTool]:
@@ -97,6 +97,12 @@ class Agent:
         choice = self.model_settings.tool_choice
         if isinstance(choice, str) and choice not in ("auto", "none", "required", *self.tools_by_name):
             raise _error(self.name, "tool_choice", choice, "use 'auto', 'none', 'required' or a tool's name")
+
+
+def _tools(agent: str, given: object) -> tuple[AnyTool, ...]:
+    if not isinstance(given, (list, tuple)):
+        raise _error(agent, "tools", given, "use a list of tools")
+    return tuple(given)
 
 
 def _named(instructions: Instructions) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from turnkeeper_storage.doorbell import make_celery
+from turnkeeper_storage.doorbell import RUN_TASK, make_celery
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.model import AgentRecord
 from turnkeeper_storage.sessions.protocol import Session
@@ -96,4 +96,7 @@ def _by_name(agents: Sequence[Agent]) -> dict[str, Agent]:
 
 
 def _own_celery(settings: Settings) -> Celery:
-    return make_celery(settings.broker_url, settings.queue)
+    celery = make_celery(settings.broker_url, settings.queue)
+    # for producers that share the app; others name the queue, as they do with a user's own app
+    celery.conf.task_routes = {RUN_TASK: {"queue": settings.ingest_queue}}
+    return celery

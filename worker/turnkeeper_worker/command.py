@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 
@@ -27,8 +28,16 @@ def run_worker(
     argv = ["worker", "--pool", "threads", "--concurrency", str(POOL_THREADS)]
     argv += ["--queues", ",".join(queues), "--hostname", name, "--loglevel", loglevel]
     argv += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+    if loglevel.lower() != "debug":
+        _quieten()
     try:
         app.celery.worker_main(argv)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     return 0
+
+
+def _quieten() -> None:
+    # A line for each bell and each model call would bury the line that says how a run ended.
+    for name in ("celery.worker.strategy", "celery.app.trace", "httpx2", "httpx", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)

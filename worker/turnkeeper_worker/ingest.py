@@ -74,7 +74,6 @@ def add_ingest_task(app: Turnkeeper, link: HasRuntime) -> None:
         bind=True,
         acks_late=True,
         reject_on_worker_lost=True,
-        queue=settings.ingest_queue,
         shared=False,
     )
 

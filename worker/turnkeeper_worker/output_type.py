@@ -50,10 +50,9 @@ def output_type(annotation: object, *, agent: str) -> OutputType:
         if is_wrapped:
             adapter = TypeAdapter(create_model("Output", **{WRAPPER: (form, ...)}))  # type: ignore[call-overload]
             schema = adapter.json_schema()
-    except (PydanticUserError, TypeError):
-        raise ConfigurationError(
-            f"{where}: {annotation!r} has no JSON form; use a BaseModel, dataclass, TypedDict or list[…]"
-        ) from None
+    except (PydanticUserError, TypeError) as error:
+        why = getattr(error, "message", "it is no type").partition("\n")[0]
+        raise ConfigurationError(f"{where}: {annotation!r} has no JSON form: {why}") from None
     strict = strict_schema(schema, where=where)
     text_format = {"type": "json_schema", "name": "final_output", "schema": strict, "strict": True}
     return OutputType(text_format, adapter, is_wrapped)

@@ -109,7 +109,8 @@ class RunLoop:
         self._context: RunContext[Any] = RunContext(
             around.deps, run.id, run.session_id, run.tenant, run.options.metadata
         )
-        self._tools = ToolCalls(around, agent, held, self._context)
+        is_same_agent = run.agent_digest == agent.digest
+        self._tools = ToolCalls(around, agent, held, self._context, is_same_agent=is_same_agent)
 
     async def work(self) -> Outcome:
         """Go on until the run ends; a failure is an ending too.
@@ -229,7 +230,7 @@ class RunLoop:
         merged = state.merged if state.run.merged_input is None else None
         state.run = await self._commit(
             lambda uow: checkpoint.checkpoint_turn(
-                uow, self._held.lease, state.run, turn, calls, merged, seconds
+                uow, self._held.lease, state.run, turn, calls, merged, seconds, self._agent.digest
             )
         )
 

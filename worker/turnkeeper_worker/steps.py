@@ -154,6 +154,8 @@ def with_unique_call_ids(items: Sequence[Item], turn: int, taken: Container[str]
             call_id = given if isinstance(given, str) and given else "call"
             if call_id != given or call_id in seen or call_id in taken:
                 call_id = f"{call_id}_{turn}_{place}"
+            while call_id in seen or call_id in taken:
+                call_id += "_"
             seen.add(call_id)
             result.append({**item, "call_id": call_id})
         else:

@@ -36,12 +36,21 @@ class Ran:
 class ToolCalls:
     """Runs calls of one run under its lease."""
 
-    def __init__(self, around: Surroundings, agent: Agent, held: HeldLease, context: RunContext[Any]) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        agent: Agent,
+        held: HeldLease,
+        context: RunContext[Any],
+        *,
+        is_same_agent: bool = True,
+    ) -> None:
         self._around = around
         self._agent = agent
         self._held = held
         self._context = context
-        self._epoch = held.lease.epoch
+        # whether calls of an earlier worker's checkpoint were planned by the agent as it is here
+        self._is_same_agent = is_same_agent
         self._planned_here: set[str] = set()
 
     def planned(self, calls: Sequence[ToolCall]) -> None:
@@ -73,7 +82,8 @@ class ToolCalls:
         return Ran(settled, failures[0] if failures else None)
 
     async def _one(self, call: ToolCall) -> ToolCall:
-        stored = call.call_id not in self._planned_here
+        # An agent that never had the tool gets an error to learn from; one that lost it cannot go on.
+        stored = not self._is_same_agent and call.call_id not in self._planned_here
         tools = self._agent.tools_by_name
         tool = tool_for(call, tools, agent=self._agent.name, stored=stored)
         if tool is None:

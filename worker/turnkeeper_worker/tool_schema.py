@@ -97,7 +97,10 @@ class _Strict:
         target = str(schema["$ref"])
         siblings = {name: value for name, value in schema.items() if name != "$ref" and name not in _NOISE}
         name = target.removeprefix("#/$defs/")
-        if not siblings or target in inlined or name not in self._definitions:
+        if target in inlined or name not in self._definitions:
+            return {"$ref": target}
+        if not siblings:
+            self.convert(self._definitions[name], path, inlined | {target})  # a fault is named by its use
             return {"$ref": target}
         return self.convert({**self._definitions[name], **siblings}, path, inlined | {target})
 

@@ -165,15 +165,19 @@ def _checked_name(function: Callable[..., object], name: str | None) -> str:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"tool {function.__name__!r} is a generator; return a list instead")
     chosen = function.__name__ if name is None else name
-    if not NAME.fullmatch(chosen):
+    if not _is_name(chosen):
         raise ConfigurationError(
             f"tool name {chosen!r}: use 1 to 64 letters, digits, '_' and '-'; pass @tool(name=…)"
         )
     return chosen
 
 
-def _check_options(name: str, timeout: float, on_error: str) -> None:
-    if not 0 < timeout < float("inf"):
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _check_options(name: str, timeout: object, on_error: object) -> None:
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
         raise ConfigurationError(f"tool {name!r}, timeout {timeout!r}: use a number of seconds above 0")
     if on_error not in ("return", "fail"):
         raise ConfigurationError(f"tool {name!r}, on_error {on_error!r}: use 'return' or 'fail'")
@@ -204,10 +208,10 @@ def _unsupported(tool_name: str, signature: Signature) -> ConfigurationError:
         hint: Any = parameter.hint
         try:
             TypeAdapter(hint).json_schema()
-        except PydanticUserError:
+        except PydanticUserError as error:
+            why = error.message.partition("\n")[0]
             return ConfigurationError(
-                f"tool {tool_name!r}, parameter {parameter.name!r}: {parameter.hint!r} has no JSON form; "
-                "use JSON types, a BaseModel, a dataclass or a TypedDict"
+                f"tool {tool_name!r}, parameter {parameter.name!r}: {hint!r} has no JSON form: {why}"
             )
     return ConfigurationError(f"tool {tool_name!r}: its parameters have no JSON form")
 

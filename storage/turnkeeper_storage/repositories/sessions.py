@@ -152,14 +152,15 @@ class Claimed:
     taken_over: bool
 
 
-# An answer lost on its way back is asked for again with the same lease_id, which then is not a take-over.
+# A claim whose answer was lost is asked for again with the same lease_id: it takes again what it took, and
+# that is no take-over, so that one crash is not counted twice.
 _MINE = and_(S.lease_id.is_not(None), S.lease_id == _LEASE)
 _LEASE_VALUES = {
     "epoch": S.epoch + 1,
     "lease_id": _LEASE,
     "lease_owner": bindparam("b_owner"),
     "lease_until": after(_SECONDS),
-    "taken_over": case((S.lease_id.is_(None), false()), (S.lease_id == _LEASE, S.taken_over), else_=true()),
+    "taken_over": case((or_(S.lease_id.is_(None), S.lease_id == _LEASE), false()), else_=true()),
 }
 _CLAIM = (
     update(sessions)
@@ -175,7 +176,7 @@ _CLAIM_MANY = (
 )
 _STALE = (
     select(S.session_key)
-    .where(S.runnable_since.is_not(None), _FREE)
+    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE))
     .order_by(S.runnable_since)
     .limit(bindparam("b_limit"))
     .with_for_update(skip_locked=True, key_share=True)
@@ -193,7 +194,7 @@ async def claim_stale(
     uow: UnitOfWork, limit: int, lease_id: str, owner: str, seconds: float
 ) -> list[Claimed]:
     """Take up to `limit` sessions that have work and no holder, oldest first (PROTOCOL 2.11)."""
-    keys = [row[0] for row in await uow.execute(_STALE, {"b_limit": limit})]
+    keys = [row[0] for row in await uow.execute(_STALE, {"b_limit": limit, "b_lease_id": lease_id})]
     if not keys:
         return []
     values = {"b_keys": keys, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
@@ -293,6 +294,14 @@ async def take_positions(uow: UnitOfWork, key: str, count: int) -> int:
     """The first of `count` positions at the end of the history, under the row's lock."""
     row = (await uow.execute(_TAKE_POSITIONS, {"b_key": key, "b_count": count})).one()
     return int(row[0]) - count
+
+
+_UNPARK = update(sessions).where(S.session_key == _KEY).values(parked_run=None)
+
+
+async def unpark(uow: UnitOfWork, key: str) -> None:
+    """No run is parked in the session any more, so enqueues wake again; under the row's lock."""
+    await uow.execute(_UNPARK, {"b_key": key})
 
 
 _SET_RUNNABLE = (

@@ -37,6 +37,8 @@ async def cancel(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Cancell
             return Cancelled(replace(run, cancel_requested=True), wake=not session.is_leased)
         case CancelEffect.END:
             ended = await _end(uow, run)
+            if run.status is RunStatus.AWAITING_APPROVAL:
+                await sessions.unpark(uow, key)
             runnable = await runs.head_is_runnable(uow, key)
             await sessions.set_runnable(uow, key, runnable)
             return Cancelled(ended, wake=runnable and not session.is_leased)

@@ -10,6 +10,9 @@ from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
 
+# A run that got on: its crashes are forgotten, and that its agent was missing once.
+PROGRESS: dict[str, object] = {"crashes": 0, "agent_missing_since": None}
+
 
 async def checkpoint_turn(
     uow: UnitOfWork,
@@ -19,10 +22,12 @@ async def checkpoint_turn(
     calls: Sequence[ToolCall],
     merged: Merged | None,
     seconds: float,
+    agent_digest: str | None = None,
 ) -> Run:
     """Commit a model answer and its planned calls before any tool runs; the run as it is then.
 
-    `merged` is given with the first checkpoint of a run whose input is not stored yet. Raises LeaseLost.
+    `merged` is given with the first checkpoint of a run whose input is not stored yet; `agent_digest` is
+    the one of the agent that planned the calls. Raises LeaseLost.
     """
     await sessions.fence(uow, lease, seconds)
     if not await turns.add(uow, lease, run.id, turn):
@@ -31,10 +36,12 @@ async def checkpoint_turn(
     await turns.add_calls(uow, lease.session_key, run.id, calls)
     values: dict[str, object] = {
         "turn": turn.turn,
-        "crashes": 0,
+        **PROGRESS,
         "usage": (run.usage + turn.usage).as_json(),
         "next_event": runs_table.c.next_event + 1,
     }
+    if agent_digest is not None:
+        values["agent_digest"] = agent_digest
     if merged is not None:
         values |= {"merged_input": merged.model_input, "stored_input": merged.stored_input}
     changed = await runs.change_and_read(uow, lease.session_key, run.id, values)
@@ -78,7 +85,7 @@ async def settle_call(
     """Commit the output of a call; progress, so the run's crashes start anew."""
     await sessions.fence(uow, lease, seconds)
     await turns.settle_call(uow, lease.session_key, run_id, call_id, CallStatus.DONE, output)
-    await runs.change(uow, lease.session_key, run_id, crashes=0)
+    await runs.change(uow, lease.session_key, run_id, **PROGRESS)
 
 
 async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Turn], list[ToolCall]]:

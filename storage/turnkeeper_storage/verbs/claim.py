@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import bindparam, func, update
+from sqlalchemy import bindparam, case, func, null, update
 
-from turnkeeper_storage.model import Event, Lease, Run
+from turnkeeper_storage.model import Event, Lease, Run, RunStatus
 from turnkeeper_storage.repositories import events, runs, sessions
 from turnkeeper_storage.repositories.sessions import Claimed
 from turnkeeper_storage.sql_types import now
@@ -58,6 +58,9 @@ async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[J
 
 async def start_next(uow: UnitOfWork, lease: Lease, head: Run, crash_limit: int) -> Job | None:
     """Start the next run of a session whose lease is held already; None when it is parked."""
+    if head.status is RunStatus.RUNNING:
+        # started by an earlier attempt of this transaction, whose answer was lost
+        return Job(lease, head, is_poisoned=head.crashes >= crash_limit)
     decision = decide_claim(head, taken_over=False, crash_limit=crash_limit)
     if decision is None:
         return None
@@ -86,6 +89,8 @@ _START = (
         crashes=bindparam("b_crashes"),
         next_event=bindparam("b_next_event"),
         started_at=func.coalesce(_R.started_at, now()),
+        # a worker that crashed at the run had its agent
+        agent_missing_since=case((_R.crashes < bindparam("b_crashes"), null()), else_=_R.agent_missing_since),
     )
 )
 

@@ -37,10 +37,11 @@ async def enqueue(uow: UnitOfWork, new: NewRun, *, store: str = "database") -> E
 
 async def _repeat(uow: UnitOfWork, new: NewRun, same: tuple[str, str], *, wake: bool) -> Enqueued:
     run_id, input_digest = same
+    # before any error: a caller's own transaction may survive it and commit
+    await sessions.set_runnable(uow, new.session_key, await runs.head_is_runnable(uow, new.session_key))
     if input_digest != new.input_digest:
         raise IdempotencyConflict(new.idempotency_key or new.id, run_id)
     run = await runs.get(uow, new.session_key, run_id, new.tenant)
     if run is None:
         raise NotFound("run", run_id)
-    await sessions.set_runnable(uow, new.session_key, await runs.head_is_runnable(uow, new.session_key))
     return Enqueued(run, created=False, wake=wake and not run.status.is_terminal)

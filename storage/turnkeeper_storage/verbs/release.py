@@ -14,6 +14,9 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 async def release(uow: UnitOfWork, lease: Lease) -> bool:
     """Give the lease back; True when work is left, so that a wake-up is due. Raises LeaseLost."""
     await sessions.fence(uow, lease, 1.0)
+    head = await runs.active(uow, lease.session_key)
+    if head is not None:  # a worker without its agent would have used `release_missing_agent`
+        await runs.change(uow, lease.session_key, head[0], agent_missing_since=None)
     runnable = await runs.head_is_runnable(uow, lease.session_key)
     await sessions.release(uow, lease, runnable=runnable)
     return runnable

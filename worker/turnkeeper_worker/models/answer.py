@@ -26,9 +26,14 @@ _PASSING = frozenset(
 
 
 class StreamedAnswer:
-    """The events of one streamed answer, fed in their order."""
+    """The events of one streamed answer, fed in their order.
+
+    `is_open` is the reader's note that the stream began; `has_started` says that a delta was given.
+    """
 
     def __init__(self) -> None:
+        self.is_open = False
+        self.has_started = False
         self._response: dict[str, Json] | None = None
         self._done: list[Item] = []
         self._call_ids: dict[str | int, str] = {}
@@ -82,6 +87,7 @@ class StreamedAnswer:
         call_id = None
         if kind == "arguments":
             call_id = self._call_ids.get(item_id or index) or self._call_ids.get(index)
+        self.has_started = True
         return Delta(kind, text, item_id, call_id, index)
 
     def _place(self, event: dict[str, Json], default: int) -> int:

@@ -33,28 +33,15 @@ class ResponsesModel:
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""
-        opened = started = False
+        answer = StreamedAnswer()
         try:
             async with asyncio.timeout(request.timeout) as limit:
                 if on_delta is None:
                     return read_response(await self._post(request))
-                answer = StreamedAnswer()
-                stream = await self._post_streamed(request)
-                opened = True
-                async with stream:
-                    async for event in stream:
-                        delta = answer.feed(event)
-                        if delta is not None:
-                            started = True
-                            done = on_delta(delta)
-                            if inspect.isawaitable(done):
-                                await done
-                        if answer.is_complete:
-                            break
-                    await _drain(stream)
+                await self._read(request, answer, on_delta)
                 return answer.response()
         except ModelError as error:
-            error.started = started
+            error.started = answer.has_started
             raise
         except TimeoutError:
             if not limit.expired():
@@ -62,17 +49,29 @@ class ResponsesModel:
             failed = timed_out(request)
         except openai.APIError as error:
             failed = from_client(error, request)
-            if opened and failed.code == "model_unreachable":  # reached it was, then it broke off
+            if answer.is_open and failed.code == "model_unreachable":  # reached it was, then it broke off
                 failed = cut()
         except json.JSONDecodeError:
             failed = broken("it is no JSON")
-        failed.started = started
+        failed.started = answer.has_started
         # Without the cause: the client's errors hold the request, and with it the input and the key.
         raise failed from None
 
     async def aclose(self) -> None:
         """Close the client and its connections."""
         await self._client.close()
+
+    async def _read(self, request: ModelRequest, answer: StreamedAnswer, on_delta: OnDelta) -> None:
+        async with await self._post_streamed(request) as stream:
+            answer.is_open = True
+            async for event in stream:
+                delta = answer.feed(event)
+                done = on_delta(delta) if delta is not None else None
+                if inspect.isawaitable(done):
+                    await done
+                if answer.is_complete:
+                    break
+            await _drain(stream)
 
     async def _post(self, request: ModelRequest) -> Json:
         body = request_body(request)

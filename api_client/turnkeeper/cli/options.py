@@ -1,0 +1,60 @@
+"""Options that several commands share, and the client that they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import typer
+
+from turnkeeper_client import Client
+
+DatabaseUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url", metavar="URL", help="Default: TURNKEEPER_DATABASE_URL.", show_default=False
+    ),
+]
+BrokerUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--broker-url", metavar="URL", help="Default: TURNKEEPER_BROKER_URL.", show_default=False),
+]
+Tenant: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Default: TURNKEEPER_TENANT.", show_default=False),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Limit: TypeAlias = Annotated[int, typer.Option("--limit", metavar="N", help="Entries of one page.")]
+Cursor: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--cursor", metavar="CURSOR", help="next_cursor of the page before.", show_default=False),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Where a group's commands find things; None leaves it to the environment."""
+
+    database_url: str | None
+    broker_url: str | None
+    tenant: str | None
+
+    def client(self) -> Client:
+        """A client for one command. Raises ConfigurationError."""
+        return Client(database_url=self.database_url, broker_url=self.broker_url, tenant=self.tenant)
+
+
+def remember(
+    context: typer.Context,
+    database_url: DatabaseUrl = None,
+    broker_url: BrokerUrl = None,
+    tenant: Tenant = None,
+) -> None:
+    """The callback of a group: keeps its options for its commands."""
+    context.obj = Common(database_url, broker_url, tenant)
+
+
+def client_of(context: typer.Context) -> Client:
+    """The client that the options of the command's group lead to."""
+    common = context.obj
+    return common.client() if isinstance(common, Common) else Client()

@@ -1,0 +1,115 @@
+"""`turnkeeper sessions`: list, show, add, pop, clear."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turnkeeper.cli import output
+from turnkeeper.cli.options import AsJson, Cursor, Limit, client_of, remember
+from turnkeeper.cli.reading import read_input
+from turnkeeper_storage.errors import InvalidInput
+
+app = typer.Typer(help="Look at histories and edit them.", no_args_is_help=True, rich_markup_mode=None)
+app.callback()(remember)
+SessionId = Annotated[str, typer.Argument(metavar="SESSION_ID", help="The id of the session.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ROLES = ("user", "assistant", "system", "developer")
+
+
+@app.command("list")
+def list_sessions(
+    context: typer.Context,
+    prefix: Annotated[str | None, typer.Option(metavar="TEXT", help="Only ids that begin with it.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List sessions in the order of their ids."""
+    with client_of(context) as client:
+        page = client.sessions(limit=limit, cursor=cursor, prefix=prefix)
+    if as_json:
+        output.write_json(page.as_json())
+        return
+    if not page.sessions:
+        output.write("No sessions.")
+        return
+    rows = [(one.id, str(one.items), str(one.runs), output.when(one.updated_at)) for one in page.sessions]
+    output.write_table(("SESSION", "ITEMS", "RUNS", "UPDATED (UTC)"), rows)
+    if page.next_cursor:
+        output.write(f"More: --cursor {page.next_cursor!r}")
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    session_id: SessionId,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the newest N items.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the items of a session, oldest first."""
+    with client_of(context) as client:
+        items = client.session(session_id).get_items(limit)
+    if as_json:
+        output.write_json({"id": session_id, "items": items})
+        return
+    for item in items:
+        output.write(output.describe_item(item))
+    if not items:
+        output.write("No items.")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    session_id: SessionId,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="A message; - for standard input.")
+    ] = None,
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Whose message TEXT is.")] = "user",
+    items: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON list of items instead of TEXT.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a message, or the items of a file, at the end of a session."""
+    if role not in ROLES:
+        raise InvalidInput("--role", f"is {role!r}", "use one of: " + ", ".join(ROLES))
+    new = read_input(text, items, role=role)
+    with client_of(context) as client:
+        client.session(session_id).add_items(new)
+    if as_json:
+        output.write_json({"id": session_id, "added": new})
+    else:
+        output.write(f"Added {len(new)} to {session_id}.")
+
+
+@app.command()
+def pop(context: typer.Context, session_id: SessionId, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove the newest item of a session and print it."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Remove the newest item of {output.clean(session_id)}?", abort=True, err=True)
+    with client_of(context) as client:
+        item = client.session(session_id).pop_item()
+    if as_json:
+        output.write_json({"id": session_id, "popped": item})
+    else:
+        output.write("No items." if item is None else output.describe_item(item))
+
+
+@app.command()
+def clear(context: typer.Context, session_id: SessionId, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove all items of a session; its runs stay."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidInput("--yes", "is missing, and there is no terminal to ask on", "add --yes")
+        typer.confirm(f"Remove all items of {output.clean(session_id)}?", abort=True, err=True)
+    with client_of(context) as client:
+        client.session(session_id).clear_session()
+    if as_json:
+        output.write_json({"id": session_id, "cleared": True})
+    else:
+        output.write(f"Cleared {session_id}.")

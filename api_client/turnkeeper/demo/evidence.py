@@ -1,0 +1,142 @@
+"""The demo's one reader: rows of its database and the shop's log, as facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import select
+
+from turnkeeper.demo.facts import (
+    CallFact,
+    Death,
+    Effect,
+    EventFact,
+    Facts,
+    Held,
+    ItemFact,
+    RunFact,
+    SessionFact,
+    Worker,
+)
+from turnkeeper_storage import tables
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.items import decode
+from turnkeeper_storage.model import CallStatus, EventType, RunStatus
+from turnkeeper_storage.unit_of_work import UnitOfWork
+
+_S, _R, _I = tables.sessions.c, tables.runs.c, tables.session_items.c
+_C, _E = tables.tool_calls.c, tables.run_events.c
+
+
+async def read_held(database: Database) -> list[Held]:
+    """The runs that are in work now, each with the worker whose lease it is."""
+    return await database.read(_held)
+
+
+async def read_facts(
+    database: Database, log: Path, accepted: Sequence[str], death: Death, survivor: Worker
+) -> Facts:
+    """Everything, in one transaction."""
+    effects = read_effects(log)
+
+    async def all_of_it(uow: UnitOfWork) -> Facts:
+        return Facts(
+            accepted=tuple(accepted),
+            sessions=await _sessions(uow),
+            runs=await _runs(uow),
+            items=await _items(uow),
+            calls=await _calls(uow),
+            events=await _events(uow),
+            effects=effects,
+            death=death,
+            survivor=survivor,
+        )
+
+    return await database.read(all_of_it)
+
+
+def read_effects(log: Path) -> list[Effect]:
+    """The lines of the shop's log, none when nobody asked it yet."""
+    if not log.exists():
+        return []
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [Effect(line["step"], line["key"], line["pid"]) for line in lines]
+
+
+_HELD = (
+    select(_R.session_id, _R.id, _R.seq, _R.turn, _S.lease_owner, _S.epoch)
+    .join_from(tables.runs, tables.sessions, _R.session_key == _S.session_key)
+    .where(_R.status == RunStatus.RUNNING.value, _S.lease_owner.is_not(None))
+    .order_by(_R.session_id)
+)
+
+
+async def _held(uow: UnitOfWork) -> list[Held]:
+    rows = list(await uow.execute(_HELD, {}))
+    calls = await _calls(uow)
+    return [
+        Held(
+            session=row.session_id,
+            run_id=row.id,
+            seq=row.seq,
+            pid=int(row.lease_owner.rpartition(":")[2]),
+            epoch=row.epoch,
+            turn=row.turn,
+            done=tuple(call.call_id for call in calls if call.run_id == row.id and _is_done(call)),
+            open=tuple(call.call_id for call in calls if call.run_id == row.id and not _is_done(call)),
+        )
+        for row in rows
+    ]
+
+
+def _is_done(call: CallFact) -> bool:
+    return call.status is CallStatus.DONE
+
+
+async def _sessions(uow: UnitOfWork) -> list[SessionFact]:
+    rows = await uow.execute(select(_S.id, _S.epoch, _S.lease_owner).order_by(_S.id), {})
+    return [SessionFact(row.id, row.epoch, row.lease_owner) for row in rows]
+
+
+async def _runs(uow: UnitOfWork) -> list[RunFact]:
+    rows = await uow.execute(select(tables.runs).order_by(_R.session_id, _R.seq), {})
+    return [
+        RunFact(
+            id=row.id,
+            session=row.session_id,
+            seq=row.seq,
+            status=RunStatus(row.status),
+            turn=row.turn,
+            input=row.input,
+            output=row.output,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+        for row in rows
+    ]
+
+
+async def _items(uow: UnitOfWork) -> list[ItemFact]:
+    statement = (
+        select(_S.id.label("session"), _I.position, _I.run_id, _I.epoch, _I.data)
+        .join_from(tables.session_items, tables.sessions, _I.session_key == _S.session_key)
+        .order_by(_S.id, _I.position)
+    )
+    rows = await uow.execute(statement, {})
+    return [
+        ItemFact(row.session, row.position, row.run_id, row.epoch or 0, decode(row.data)) for row in rows
+    ]
+
+
+async def _calls(uow: UnitOfWork) -> list[CallFact]:
+    statement = select(_C.run_id, _C.call_id, _C.turn, _C.status, _C.output)
+    rows = await uow.execute(statement.order_by(_C.run_id, _C.turn, _C.position), {})
+    return [CallFact(row.run_id, row.call_id, row.turn, CallStatus(row.status), row.output) for row in rows]
+
+
+async def _events(uow: UnitOfWork) -> list[EventFact]:
+    rows = await uow.execute(select(tables.run_events).order_by(_E.run_id, _E.n), {})
+    return [EventFact(row.run_id, row.n, EventType(row.type), row.data, row.created_at) for row in rows]

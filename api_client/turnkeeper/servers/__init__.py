@@ -1,0 +1,1 @@
+"""Real servers out of wheels, for a machine that has none running."""
