@@ -74,7 +74,7 @@ class AsyncClient:
         self.tenant = check_text(self.settings.tenant, "tenant")
         self._session_factory = session_factory
         self._backend = Backend(self.settings, engine=engine, celery=celery, doorbell=doorbell)
-        self._commits = CommitWatch(self._backend.ring_once_visible)
+        self._commits = CommitWatch()
 
     async def enqueue(
         self,
@@ -197,8 +197,8 @@ class AsyncClient:
         await self._backend.check_agent(new.agent)
         return new
 
-    def ring_once_visible(self, accepted: list[Enqueued]) -> None:
-        """Wake the workers when runs of a transaction that commits now can be seen; from any thread."""
+    def ring_once_visible(self, accepted: Enqueued) -> None:
+        """Wake the workers when a run whose transaction commits now can be seen; from any thread."""
         self._backend.ring_once_visible(accepted)
 
     async def aclose(self) -> None:
@@ -217,7 +217,7 @@ class AsyncClient:
         uow = join_async(connection, self.settings.db_schema)
         accepted = await enqueue_verb.enqueue(uow, await self.prepare(request))
         if accepted.wake:
-            self._commits.add(plain(connection), accepted)
+            self._commits.add(plain(connection), accepted, self._backend.ring_once_visible)
         return self._handle(accepted)
 
     async def _status(self, run_id: str) -> RunStatus:

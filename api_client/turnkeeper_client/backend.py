@@ -6,19 +6,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from turnkeeper_client.faults import explained
 from turnkeeper_storage.admission import check_agent
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Doorbell, Rings, make_celery
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.migrate import check_schema
-from turnkeeper_storage.model import RunStatus
+from turnkeeper_storage.model import Run, RunStatus
 from turnkeeper_storage.repositories import agents, runs
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.enqueue import Enqueued
@@ -70,7 +68,7 @@ class Backend:
             if self._database is None:
                 self._database = self._make_database()
             if not self._is_checked:
-                await _check(self._database)
+                await check_schema(self._database)
                 self._is_checked = True
             return self._database
 
@@ -98,10 +96,10 @@ class Backend:
                 bell = self._bell
         bell.ring(session_key)
 
-    def ring_once_visible(self, accepted: Sequence[Enqueued]) -> None:
-        """Ring for runs whose transaction is about to commit. From any thread; they are in `_home` by now."""
+    def ring_once_visible(self, accepted: Enqueued) -> None:
+        """Ring for a run whose transaction is about to commit. From any thread, once the client is in use."""
         if self._home is not None and not self._home[1].is_closed():
-            self._home[1].call_soon_threadsafe(self._watch, list(accepted))
+            self._home[1].call_soon_threadsafe(self._watch, accepted)
 
     async def aclose(self) -> None:
         """Let watchers end, publish what waits, close the pool. The client can be used again after."""
@@ -144,33 +142,25 @@ class Backend:
         app = self._celery or make_celery(given.broker_url, given.queue)
         return Doorbell(app, given.queue, given.publish_timeout)
 
-    def _watch(self, accepted: Sequence[Enqueued]) -> None:
-        task = asyncio.ensure_future(self._ring_once_visible(accepted))
+    def _watch(self, accepted: Enqueued) -> None:
+        task = asyncio.ensure_future(self._ring_once_there(accepted.run))
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
 
-    async def _ring_once_visible(self, accepted: Sequence[Enqueued]) -> None:
-        waiting = {one.run.id: one for one in accepted}
+    async def _ring_once_there(self, run: Run) -> None:
         pause = FIRST_LOOK
         limit = time.monotonic() + VISIBLE_WITHIN
         try:
-            while waiting and time.monotonic() < limit:
+            while time.monotonic() < limit:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_LOOK)
-                for one in await self._visible(list(waiting.values())):
-                    del waiting[one.run.id]
-                    await self.ring(one.run.session_key)
+                if await self.status(run.session_key, run.id, run.tenant) is not None:
+                    await self.ring(run.session_key)
+                    return
         except Exception as error:  # noqa: BLE001 - nobody waits for this task: the sweeper does the rest
             log.warning(
                 "no wake-up after a joined commit (%s): the sweeper will find it", type(error).__name__
             )
-
-    async def _visible(self, waiting: Sequence[Enqueued]) -> list[Enqueued]:
-        found = []
-        for one in waiting:
-            if await self.status(one.run.session_key, one.run.id, one.run.tenant) is not None:
-                found.append(one)
-        return found
 
 
 async def _close_bell(bell: Doorbell) -> None:
@@ -178,13 +168,3 @@ async def _close_bell(bell: Doorbell) -> None:
         await asyncio.to_thread(bell.close)
     except RuntimeError:  # the interpreter ends: no thread can be had, and nobody else is on the loop
         bell.close()
-
-
-async def _check(database: Database) -> None:
-    try:
-        await check_schema(database)
-    except Exception as error:
-        known = explained(error)
-        if known is error:
-            raise
-        raise known from error

@@ -106,7 +106,7 @@ class Client:
         )
         self._running: _Running | None = None
         self._finalizer: weakref.finalize[..., Client] | None = None
-        self._commits = CommitWatch(self._ring_once_visible)
+        self._commits = CommitWatch()
 
     def enqueue(
         self,
@@ -192,11 +192,11 @@ class Client:
         new = self._run(lambda client: client.prepare(request))
         accepted = drive(enqueue_verb.enqueue(uow, new))
         if accepted.wake:
-            self._commits.add(connection, accepted)
+            self._commits.add(connection, accepted, self._ring_once_visible)
         run = accepted.run
         return RunHandle(run.id, run.session_id, run.seq, accepted.created, self)
 
-    def _ring_once_visible(self, accepted: list[Enqueued]) -> None:
+    def _ring_once_visible(self, accepted: Enqueued) -> None:
         self._here().client.ring_once_visible(accepted)
 
     def _run(self, call: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:

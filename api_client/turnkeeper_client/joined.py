@@ -12,26 +12,31 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Executable, event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnkeeper_storage.errors import InvalidInput
+from turnkeeper_storage.faults import hide_parameters
 from turnkeeper_storage.unit_of_work import Executor, Rows, SynchronousExecutor, UnitOfWork
 from turnkeeper_storage.verbs.enqueue import Enqueued
 
 DIALECTS = ("postgresql", "sqlite")
-AfterCommit: TypeAlias = Callable[[list[Enqueued]], None]
+Committing: TypeAlias = Callable[[Enqueued], None]
 
 
-class TranslatingExecutor:
-    """An executor whose statements find our tables in `schema`; the caller's connection stays as it is."""
+class CallersExecutor:
+    """The caller's connection for our statements: they find our tables in `schema`, it stays as it is."""
 
-    def __init__(self, inner: Executor, schema: str) -> None:
+    def __init__(self, inner: Executor, schema: str | None) -> None:
         self._inner = inner
-        self._map = {None: schema}
+        self._options = {"schema_translate_map": {None: schema}} if schema else {}
 
     async def execute(self, statement: Executable, parameters: Any = None, /) -> Rows:
-        translated = statement.execution_options(schema_translate_map=self._map)
-        return await self._inner.execute(translated, parameters)
+        try:
+            return await self._inner.execute(statement.execution_options(**self._options), parameters)
+        except SQLAlchemyError as error:
+            hide_parameters(error)
+            raise
 
 
 def join(connection: Connection, schema: str | None) -> UnitOfWork:
@@ -64,7 +69,8 @@ def _unit(executor: Executor, connection: Connection, schema: str | None) -> Uni
         raise InvalidInput("connection", "is closed", "use it within `with engine.begin()`")
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         raise InvalidInput("connection", "has isolation level AUTOCOMMIT", "use one with transactions")
-    return UnitOfWork(TranslatingExecutor(executor, schema) if schema else executor, dialect)
+    # SQLite has no schemas: the setting is for PostgreSQL
+    return UnitOfWork(CallersExecutor(executor, schema if dialect == "postgresql" else None), dialect)
 
 
 def _wrong(connection: object, remedy: str) -> InvalidInput:
@@ -78,16 +84,15 @@ class CommitWatch:
     while its event is told would break the telling.
     """
 
-    def __init__(self, committing: AfterCommit) -> None:
-        self._committing = committing
-        self._waiting: WeakKeyDictionary[Connection, list[Enqueued]] = WeakKeyDictionary()
+    def __init__(self) -> None:
+        self._waiting: WeakKeyDictionary[Connection, list[tuple[Enqueued, Committing]]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def add(self, connection: Connection, enqueued: Enqueued) -> None:
-        """Hand `enqueued` over once `connection` commits; forget it when it rolls back."""
+    def add(self, connection: Connection, accepted: Enqueued, committing: Committing) -> None:
+        """Call `committing` once `connection` commits; forget it when it rolls back."""
         with self._lock:
             is_new = connection not in self._waiting
-            self._waiting.setdefault(connection, []).append(enqueued)
+            self._waiting.setdefault(connection, []).append((accepted, committing))
         if is_new:
             event.listen(connection, "commit", self._on_commit)
             event.listen(connection, "commit_twophase", self._on_commit_twophase)
@@ -95,9 +100,8 @@ class CommitWatch:
             event.listen(connection, "rollback_twophase", self._on_rollback_twophase)
 
     def _on_commit(self, connection: Connection) -> None:
-        runs = self._take(connection)
-        if runs:
-            self._committing(runs)
+        for accepted, committing in self._take(connection):
+            committing(accepted)
 
     def _on_commit_twophase(self, connection: Connection, xid: object, is_prepared: bool) -> None:
         self._on_commit(connection)
@@ -108,9 +112,9 @@ class CommitWatch:
     def _on_rollback_twophase(self, connection: Connection, xid: object, is_prepared: bool) -> None:
         self._take(connection)
 
-    def _take(self, connection: Connection) -> list[Enqueued]:
+    def _take(self, connection: Connection) -> list[tuple[Enqueued, Committing]]:
         with self._lock:
-            runs = self._waiting.get(connection, [])
-            if runs:
+            waiting = self._waiting.get(connection, [])
+            if waiting:
                 self._waiting[connection] = []
-            return runs
+            return waiting

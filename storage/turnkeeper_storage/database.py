@@ -12,20 +12,34 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from turnkeeper_storage.engine import is_transient, is_unavailable, make_engine
-from turnkeeper_storage.errors import DatabaseUnavailable
+from turnkeeper_storage.engine import lock_limit, make_engine
+from turnkeeper_storage.errors import InvalidInput, TurnkeeperError
+from turnkeeper_storage.faults import explained, hide_parameters, is_transient
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 Work = Callable[[UnitOfWork], Awaitable[T]]
 
 ATTEMPTS = 8
+_SET_LIMITS = text(
+    "SELECT set_config('lock_timeout', :limit, true),"
+    " set_config('idle_in_transaction_session_timeout', :limit, true)"
+)
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far an attempt got: whether its commit may have been carried out."""
+
+    is_committing: bool = False
 
 
 class Database:
@@ -44,24 +58,36 @@ class Database:
             raise ValueError("give either url or engine")
         self._owns_engine = engine is None
         made = engine if engine is not None else make_engine(url or "", pool_size, lease_seconds)
-        # the engine as it was given, for migrations; ours sees the schema
-        self.engine = made.execution_options(schema_translate_map={None: schema}) if schema else made
-        self.schema = schema
         self.dialect = made.dialect.name
+        # SQLite has no schemas: the setting is for PostgreSQL
+        self.schema = schema if self.dialect == "postgresql" else None
+        # the pool as it was given, for migrations; ours sees the schema
+        self.engine = made.execution_options(schema_translate_map={None: schema}) if self.schema else made
+        self._lock_limit = lock_limit(lease_seconds)
         self._tasks: set[asyncio.Task[object]] = set()
         self._writing = asyncio.Lock()
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, work: Work[T], *, repeatable: bool = True) -> T:
         """Run `work` in one transaction and commit it; retried whole when the database says so.
 
-        `work` must be idempotent: a commit whose answer is lost is tried again. Raises DatabaseUnavailable
-        when the database cannot be reached, and what `work` raises.
+        A commit whose answer is lost is tried again too, so `work` must be idempotent; `repeatable=False` is
+        for work that is not: it then raises DatabaseUnavailable, and whether it stands is not known.
+        Raises DatabaseUnavailable when the database cannot be reached, SchemaMismatch when our tables are not
+        there, InvalidInput for texts that it cannot store, and what `work` raises.
         """
-        return await self._own(self._attempts(work, writes=True))
+        return await self._own(self._attempts(work, writes=True, repeatable=repeatable))
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` in one transaction that only reads."""
         return await self._own(self._attempts(work, writes=False))
+
+    async def run_sync(self, work: Callable[[Connection], T], *, writes: bool = True) -> T:
+        """Run a synchronous function on the connection in one transaction, for what Alembic does."""
+
+        async def within(uow: UnitOfWork) -> T:
+            return await cast(AsyncConnection, uow.executor).run_sync(work)
+
+        return await self._own(self._attempts(within, writes=writes))
 
     async def aclose(self) -> None:
         """Let running transactions end, then close the pool (unless the engine was given)."""
@@ -82,26 +108,49 @@ class Database:
         if not task.cancelled():
             task.exception()
 
-    async def _attempts(self, work: Work[T], *, writes: bool) -> T:
+    async def _attempts(self, work: Work[T], *, writes: bool, repeatable: bool = True) -> T:
         for attempt in range(1, ATTEMPTS + 1):
+            progress = _Progress()
             try:
-                return await self._once(work, writes=writes)
-            except (DBAPIError, OSError, TimeoutError) as error:
-                if attempt < ATTEMPTS and is_transient(error):
+                return await self._once(work, progress, writes=writes)
+            except TurnkeeperError:
+                raise
+            except (SQLAlchemyError, OSError, UnicodeEncodeError) as error:
+                hide_parameters(error)
+                may_repeat = repeatable or not progress.is_committing
+                if attempt < ATTEMPTS and may_repeat and is_transient(error):
                     log.debug("transaction tried again", extra={"attempt": attempt})
                     await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - jitter, no secret
                     continue
-                if is_unavailable(error):
-                    raise DatabaseUnavailable(_describe(error)) from error
-                raise
+                known = explained(error)
+                if known is None:
+                    raise
+                # The chain is cut where the driver's text may quote a parameter.
+                raise known from (None if isinstance(known, InvalidInput) else error)
         raise AssertionError("unreachable")
 
-    async def _once(self, work: Work[T], *, writes: bool) -> T:
+    async def _once(self, work: Work[T], progress: _Progress, *, writes: bool) -> T:
         async with self._turn(writes), self.engine.connect() as connection:
             await connection.execution_options(turnkeeper_reads=not writes)
+            if not self._owns_engine and self.dialect == "postgresql":
+                await connection.execution_options(isolation_level="READ COMMITTED")
             # the one place that commits
             async with connection.begin():
-                return await work(UnitOfWork(connection, self.dialect))
+                if not self._owns_engine:
+                    await self._as_ours(connection, writes=writes)
+                result = await work(UnitOfWork(connection, self.dialect))
+                progress.is_committing = True
+        return result
+
+    async def _as_ours(self, connection: AsyncConnection, *, writes: bool) -> None:
+        """What `make_engine` sets for good, for one transaction of an engine that is not ours."""
+        if self.dialect == "sqlite":
+            raw = await connection.get_raw_connection()
+            # pysqlite opens a transaction at the first write only: what was read before may be old by then
+            if raw.driver_connection is not None and not raw.driver_connection.in_transaction:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        elif writes:
+            await connection.execute(_SET_LIMITS, {"limit": self._lock_limit})
 
     @contextlib.asynccontextmanager
     async def _turn(self, writes: bool) -> AsyncIterator[None]:
@@ -110,11 +159,3 @@ class Database:
                 yield
         else:
             yield
-
-
-def _describe(error: BaseException) -> str:
-    # The text of a driver's error may hold parameters or a URL: its kind is enough.
-    inner = error.orig if isinstance(error, (OperationalError, InterfaceError, DBAPIError)) else error
-    return (
-        f"the database did not answer ({type(inner).__name__}); check TURNKEEPER_DATABASE_URL and the server"
-    )

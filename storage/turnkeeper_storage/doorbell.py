@@ -39,6 +39,9 @@ class Doorbell:
         self._app = app
         self._queue_name = queue_name
         self._timeout = timeout
+        self._begin()
+
+    def _begin(self) -> None:
         self._pending: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._waiting: set[str] = set()
         self._thread: threading.Thread | None = None
@@ -48,6 +51,9 @@ class Doorbell:
 
     def ring(self, session_key: str) -> None:
         """Publish a wake-up soon. One that still waits to go out stands for both."""
+        if self._pid != os.getpid():
+            # A forked child has neither the thread nor what it was about to publish.
+            self._begin()
         if session_key in self._waiting:
             return
         self._waiting.add(session_key)

@@ -1,26 +1,24 @@
-"""Engines as our rules need them, and what the errors of their drivers mean."""
+"""Engines as our rules need them (PROTOCOL 1 and 2.10)."""
 
 from __future__ import annotations
 
-import sqlite3
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.url import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from turnkeeper_storage.errors import ConfigurationError
+from turnkeeper_storage.faults import UNAVAILABLE_CLASSES, is_transient, is_unavailable
+
+__all__ = ["UNAVAILABLE_CLASSES", "async_url", "is_transient", "is_unavailable", "lock_limit", "make_engine"]
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
-# serialization_failure, deadlock_detected, lock_not_available; feature_not_supported: a plan cached before a
-# migration (asyncpg's InvalidCachedStatementError)
-TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "0A000"})
-# connection exceptions, operator intervention, too many connections
-UNAVAILABLE_CLASSES = ("08", "57P", "53300")
 
 
 def async_url(url: str) -> URL:
@@ -36,7 +34,25 @@ def async_url(url: str) -> URL:
         raise ConfigurationError(
             f"TURNKEEPER_DATABASE_URL names the database {backend!r}; use postgresql://… or sqlite:///…"
         )
+    if backend == "sqlite" and _is_in_memory(parsed):
+        raise ConfigurationError(
+            "TURNKEEPER_DATABASE_URL names a SQLite database in memory, which nobody else can see; "
+            "use a file: sqlite:///turnkeeper.db"
+        )
+    if backend == "sqlite" and not _folder(parsed).is_dir():
+        raise ConfigurationError(
+            f"the folder {_folder(parsed)} of TURNKEEPER_DATABASE_URL is not there; make it, or name another"
+        )
     return parsed.set(drivername=DRIVERS[backend])
+
+
+def _folder(url: URL) -> Path:
+    return Path((url.database or "").removeprefix("file:")).parent
+
+
+def _is_in_memory(url: URL) -> bool:
+    name = url.database or ":memory:"
+    return ":memory:" in name or "mode=memory" in name or url.query.get("mode") == "memory"
 
 
 def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> AsyncEngine:
@@ -48,12 +64,15 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
     parsed = async_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
-            engine = create_async_engine(parsed, pool_size=pool_size, max_overflow=0)
+            engine = create_async_engine(
+                parsed, pool_size=pool_size, max_overflow=0, pool_timeout=60, hide_parameters=True
+            )
             prepare_sqlite(engine)
             return engine
-        limit = str(max(100, int(lease_seconds * 1000 / 4)))
+        limit = lock_limit(lease_seconds)
         return create_async_engine(
             parsed,
+            hide_parameters=True,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=60,
@@ -74,6 +93,11 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
         ) from None
 
 
+def lock_limit(lease_seconds: float) -> str:
+    """How long a transaction may wait for a lock or sit idle, in milliseconds: below a third of a lease."""
+    return str(max(100, int(lease_seconds * 1000 / 4)))
+
+
 def prepare_sqlite(engine: AsyncEngine) -> None:
     """WAL, a busy time-out, and BEGIN IMMEDIATE for what writes: pysqlite alone opens none for a SELECT."""
 
@@ -90,31 +114,3 @@ def prepare_sqlite(engine: AsyncEngine) -> None:
     def _begin(connection: Connection) -> None:
         reads = connection.get_execution_options().get("turnkeeper_reads")
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may well succeed at once: conflicts, cached plans, dropped connections."""
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    if isinstance(error.orig, sqlite3.OperationalError):
-        return "locked" in str(error.orig) or "busy" in str(error.orig)
-    return _state(error) in TRANSIENT_STATES
-
-
-def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be reached, or ended the conversation."""
-    if isinstance(error, (OSError, TimeoutError)):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    if isinstance(error.orig, sqlite3.OperationalError):
-        return any(part in str(error.orig) for part in ("locked", "unable to open", "disk"))
-    return _state(error).startswith(UNAVAILABLE_CLASSES)
-
-
-def _state(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")

@@ -46,8 +46,17 @@ def decode(text: str) -> Json:
 
 
 def canonical(value: Json) -> str:
-    """One text for equal values, whatever the order of their keys: for digests and comparison."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    """One text for equal values, whatever the order of their keys: for digests and comparison.
+
+    Raises InvalidInput as `encode` does.
+    """
+    _reject_foreign_keys(value, "value")
+    try:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(
+            "value", f"cannot be written as JSON ({_why(error)})", "send plain JSON values"
+        ) from None
 
 
 def digest(value: Json) -> str:

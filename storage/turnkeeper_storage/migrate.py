@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, column, inspect, select, table, text
 from sqlalchemy.schema import CreateSchema
 
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.engine import is_unavailable, make_engine
-from turnkeeper_storage.errors import DatabaseUnavailable, SchemaMismatch
-from turnkeeper_storage.tables import metadata
+from turnkeeper_storage.errors import SchemaMismatch
+from turnkeeper_storage.tables import REVISION, metadata
 
 VERSION_TABLE = "turnkeeper_alembic_version"
-HEAD = "0001"
+HEAD = REVISION
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 def upgrade(url: str, *, schema: str | None = None, revision: str = "head") -> None:
@@ -30,38 +33,35 @@ def upgrade(url: str, *, schema: str | None = None, revision: str = "head") -> N
 
 async def upgrade_async(url: str, *, schema: str | None = None, revision: str = "head") -> None:
     """The same, within a loop."""
-    engine = make_engine(url)
+    database = Database(url, schema=schema)
     try:
-        async with engine.connect() as connection:
-            await connection.run_sync(_upgrade, schema, revision)
-            await connection.commit()
-    except Exception as error:
-        if is_unavailable(error):
-            raise DatabaseUnavailable(
-                f"the database did not answer ({type(error).__name__}); check TURNKEEPER_DATABASE_URL"
-            ) from error
-        raise
+        async with _alone():
+            await database.run_sync(lambda connection: _upgrade(connection, database.schema, revision))
     finally:
-        await engine.dispose()
+        await database.aclose()
 
 
 async def check_schema(database: Database) -> None:
     """Raise SchemaMismatch unless the database is at the revision of this code."""
-    found = await current_revision(database)
-    _refuse(found)
+    _refuse(await current_revision(database))
 
 
 async def current_revision(database: Database) -> str | None:
     """The revision that the database is at, None when it has none of our tables."""
-    async with database.engine.connect() as connection:
-        reading = await connection.execution_options(turnkeeper_reads=True)
-        return await reading.run_sync(_current, database.schema)
+    return await database.run_sync(lambda connection: _current(connection, database.schema), writes=False)
 
 
 async def ensure_tables(database: Database) -> None:
     """Make the tables where there are none, as the migrations would; else check their revision."""
-    async with database.engine.connect() as connection, connection.begin():
-        await connection.run_sync(_ensure, database.schema)
+    async with _alone():
+        await database.run_sync(lambda connection: _ensure(connection, database.schema))
+
+
+@contextlib.asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    # Alembic keeps what it works on in globals: two migrations in one loop would mix, even of two databases.
+    async with _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        yield
 
 
 def _refuse(found: str | None) -> None:
@@ -75,36 +75,40 @@ def _refuse(found: str | None) -> None:
     raise SchemaMismatch(found, HEAD, "it was migrated by a newer Turnkeeper: deploy that version here")
 
 
+def alembic_config(connection: Connection, schema: str | None = None) -> Config:
+    """What Alembic's commands need to work with our migrations on this connection."""
+    config = _config()
+    config.attributes["connection"] = connection
+    config.attributes["schema"] = schema
+    return config
+
+
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config
 
 
 def _upgrade(connection: Connection, schema: str | None, revision: str) -> None:
-    if schema and connection.dialect.name == "postgresql":
-        connection.execute(CreateSchema(schema, if_not_exists=True))
     if connection.dialect.name == "postgresql":
         # two deploys that migrate at once take turns
-        connection.execute(text("SELECT pg_advisory_xact_lock(7461235901)"))
         connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(7461235901)"))
+        if schema:
+            connection.execute(CreateSchema(schema, if_not_exists=True))
     found = _current(connection, schema)
     if found is not None:
         known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
         if found not in known:
             _refuse(found)
-    config = _config()
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = schema
-    command.upgrade(config, revision)
+    command.upgrade(alembic_config(connection, schema), revision)
 
 
 def _current(connection: Connection, schema: str | None) -> str | None:
-    where = schema if connection.dialect.name == "postgresql" else None
-    if not inspect(connection).has_table(VERSION_TABLE, schema=where):
+    if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
         return None
-    name = f'"{where}".{VERSION_TABLE}' if where else VERSION_TABLE
-    found: str | None = connection.execute(text(f"SELECT version_num FROM {name}")).scalar_one_or_none()  # noqa: S608
+    versions = table(VERSION_TABLE, column("version_num"), schema=schema)
+    found: str | None = connection.execute(select(versions.c.version_num)).scalar_one_or_none()
     return found
 
 
@@ -117,6 +121,7 @@ def _ensure(connection: Connection, schema: str | None) -> None:
 __all__ = [
     "HEAD",
     "VERSION_TABLE",
+    "alembic_config",
     "check_schema",
     "current_revision",
     "ensure_tables",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,6 +53,9 @@ class Settings(BaseSettings):
     # the model
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    model_api: Literal["responses", "chat_completions"] = Field(
+        default="responses", description="what the model server speaks"
+    )
     model_timeout: float = Field(default=600.0, gt=0, description="of one model call")
     model_retries: int = Field(default=4, ge=0, description="further attempts of one model call")
     publish_timeout: float = Field(default=1.0, gt=0)

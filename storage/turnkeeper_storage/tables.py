@@ -19,6 +19,9 @@ from sqlalchemy import (
 
 from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
 
+# The migration whose tables these are.
+REVISION = "0001"
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -54,7 +57,7 @@ sessions = Table(
     Column("metadata", JsonText),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    Index("ix_turnkeeper_sessions_tenant_id", "tenant", "id", unique=True),
+    Index("ix_turnkeeper_sessions_tenant_id", "tenant", "id"),
     Index(
         "ix_turnkeeper_sessions_runnable_since",
         "runnable_since",

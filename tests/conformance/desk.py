@@ -1,12 +1,11 @@
-"""The verbs on one database, as a client or a worker would call them, with what tests would repeat left out."""
+"""The verbs on one database, as clients and workers call them, less what tests would repeat."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Executable, func, select, update
+from sqlalchemy import Executable, func, literal, select, update
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
@@ -120,7 +119,7 @@ class Desk:
     async def crash(self, session: str = "s") -> None:
         """What is left when a worker was killed and its lease ran out."""
         over = update(sessions_table).where(sessions_table.c.session_key == key(session))
-        await self.sql(over.values(lease_until=after(_seconds(-1.0))))
+        await self.sql(over.values(lease_until=after(literal(-1.0, type_=SECONDS))))
 
     async def park(self, job: Job) -> None:
         """What a parked run leaves: no lease, nothing runnable, the head awaiting a person."""
@@ -145,7 +144,7 @@ class Desk:
         where = sessions_table.c.session_key == key(session)
 
         async def read(uow: UnitOfWork) -> Mapping[str, Any]:
-            return (await uow.execute(select(sessions_table).where(where))).mappings().one()
+            return dict((await uow.execute(select(sessions_table).where(where))).mappings().one())
 
         return await self.database.read(read)
 
@@ -184,14 +183,3 @@ class Desk:
             return int((await uow.execute(statement)).scalar_one())
 
         return await self.database.read(read)
-
-
-def _seconds(value: float) -> Any:
-    from sqlalchemy import literal
-
-    return literal(value, type_=SECONDS)
-
-
-async def at_once(*calls: Any) -> list[Any]:
-    """The results of coroutines that run together."""
-    return list(await asyncio.gather(*calls))

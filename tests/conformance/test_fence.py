@@ -45,9 +45,7 @@ WRITES: dict[str, Write] = {
         crash_limit=CRASH_LIMIT,
     ),
     "release": lambda uow, lease, run: release(uow, lease),
-    "release_missing_agent": lambda uow, lease, run: release_missing_agent(
-        uow, lease, run, 0, LEASE_SECONDS
-    ),
+    "release_missing_agent": lambda uow, lease, run: release_missing_agent(uow, lease, run, 0, LEASE_SECONDS),
 }
 
 

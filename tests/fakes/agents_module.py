@@ -1,7 +1,7 @@
 """A user's module of agents, for real worker processes; settings come from the environment.
 
-    celery -A tests.fakes.agents_module worker -P threads -Q turnkeeper
-    python -m tests.fakes.agents_module
+celery -A tests.fakes.agents_module worker -P threads -Q turnkeeper
+python -m tests.fakes.agents_module
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
+from celery import Celery
+
 from tests.fakes.processes import Process, Processes
 from tests.fakes.wait import eventually
 from turnkeeper_client import AsyncClient
@@ -68,9 +70,7 @@ class Site:
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:
         """The client of a backend, for this loop."""
-        settings = load_settings(
-            database_url=self.database_url, broker_url=self.broker_url, queue=self.queue
-        )
+        settings = load_settings(database_url=self.database_url, broker_url=self.broker_url, queue=self.queue)
         async with AsyncClient(settings=settings) as client:
             yield client
 
@@ -130,3 +130,12 @@ def echoes(*messages: str) -> list[str]:
 def said(items: list[Item]) -> list[str]:
     """The texts of messages."""
     return [text_of(item) for item in items]
+
+
+def produce(broker_url: str, queue: str, arguments: Mapping[str, object], task_id: str) -> None:
+    """Send a job `turnkeeper.run` as a producer would that knows nothing of Turnkeeper."""
+    app = Celery("producer", broker=broker_url, set_as_current=False)
+    with app.connection_for_write() as connection:
+        app.send_task(
+            "turnkeeper.run", kwargs=dict(arguments), task_id=task_id, queue=queue, connection=connection
+        )

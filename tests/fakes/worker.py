@@ -1,8 +1,8 @@
 """A worker inside of the test: the real host on the test's own loop, its bells rung by hand, no Celery.
 
-    async with ScriptedModel(text("Hello!")) as model, running_worker(url, model, agents=[support]) as worker:
-        run = await worker.client.enqueue("customer-42", "Hi", agent="support")
-        assert (await run.wait(10)).output == "Hello!"
+async with ScriptedModel(text("Hello!")) as model, running_worker(url, model, agents=[support]) as worker:
+    run = await worker.client.enqueue("customer-42", "Hi", agent="support")
+    assert (await run.wait(10)).output == "Hello!"
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from turnkeeper_storage.model import Event, Run, ToolCall
 from turnkeeper_storage.repositories import agents as agent_repository
 from turnkeeper_storage.repositories import events, runs, turns
 from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.settings import load_settings
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import sessions as sessions_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -130,12 +131,12 @@ async def running_worker(
     `delivers=False`: bells are noted and not heard. `starts=False`: no heartbeat and no sweep.
     """
     fixed = {"sweep_seconds": 60.0, "model_retries": 0, "openai_api_key": "test", "grace_seconds": 10.0}
+    places = {"database_url": url, "broker_url": "memory://", "openai_base_url": model.base_url}
     app = Turnkeeper(
         agents=agents,
         session_factory=session_factory,
         session_input_callback=session_input_callback,
-        **{**fixed, "database_url": url, "broker_url": "memory://", **settings},
-        openai_base_url=model.base_url,
+        settings=load_settings(**{**fixed, **places, **settings}),
     )
     async with contextlib.AsyncExitStack() as stack:
         database = Database(url, lease_seconds=app.settings.lease_seconds)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Sequence
 
-import pytest
 from sqlalchemy import func, select
 
 from tests.fakes.processes import Process, Processes
 from tests.fakes.site import Site, all_ended, echoes, said, start_model
 from tests.fakes.wait import eventually
 from turnkeeper_client import AsyncClient
-from turnkeeper_storage.tables import session_items, sessions, turns
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.tables import session_items, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 SESSIONS = 20
@@ -22,12 +22,15 @@ RUNS = 10  # of each session
 async def test_nothing_is_lost_or_doubled_when_one_of_three_workers_is_killed(
     migrated_url: str, redis_url: str, processes: Processes
 ) -> None:
-    site = Site(processes, migrated_url, redis_url, start_model(processes, "--latency", "0.05"))
-    first, *_ = site.workers(3)
+    site = Site(processes, migrated_url, redis_url, start_model(processes, "--latency", "0.15"))
+    workers = site.workers(3)
     async with site.client() as ana, site.client() as ben:
         enqueued = asyncio.gather(enqueue(ana, 0), enqueue(ben, 1))
-        await eventually(lambda: has_runs_in_work(site, first), within=20)
-        first.kill9()
+        async with site.database() as database:
+            victim = await eventually(lambda: in_the_middle(database, workers), within=20)
+            assert victim is not None
+            victim.kill9()
+            assert await owners_of_leases(database) >= {victim.pid}
         order = dict(sorted(one for part in await enqueued for one in part))
         await all_ended(ana, SESSIONS * RUNS, within=60)
 
@@ -51,17 +54,25 @@ async def enqueue(client: AsyncClient, which: int) -> list[tuple[tuple[str, int]
     return sent
 
 
-async def has_runs_in_work(site: Site, worker: Process) -> bool:
-    """Whether this worker holds a lease, and one of its runs is done: the kill comes in the middle."""
-    owner = select(func.count()).select_from(sessions).where(sessions.c.lease_owner.like(f"%:{worker.pid}"))
+async def in_the_middle(database: Database, workers: Sequence[Process]) -> Process | None:
+    """A worker that has sessions in work, once some runs are done."""
     stored = select(func.count()).select_from(session_items)
 
     async def look(uow: UnitOfWork) -> bool:
-        held = (await uow.execute(owner)).scalar_one()
-        return held > 0 and (await uow.execute(stored)).scalar_one() > 0
+        return int((await uow.execute(stored)).scalar_one()) >= RUNS
 
-    async with site.database() as database:
-        return await database.read(look)
+    held = await owners_of_leases(database) if await database.read(look) else set()
+    return next((worker for worker in workers if worker.pid in held), None)
+
+
+async def owners_of_leases(database: Database) -> set[int]:
+    """The processes in whose name leases stand."""
+    owners = select(sessions.c.lease_owner).where(sessions.c.lease_owner.is_not(None))
+
+    async def look(uow: UnitOfWork) -> set[int]:
+        return {int(row[0].rpartition(":")[2]) for row in await uow.execute(owners)}
+
+    return await database.read(look)
 
 
 async def epochs_fall(site: Site) -> int:

@@ -37,9 +37,7 @@ async def test_what_the_callback_made_itself_is_stored_with_the_run(migrated_url
     agent = Agent(name="support", model="gpt-5.2")
     async with (
         ScriptedModel(text("1")) as model,
-        running_worker(
-            migrated_url, model, agents=[agent], session_input_callback=with_a_summary
-        ) as worker,
+        running_worker(migrated_url, model, agents=[agent], session_input_callback=with_a_summary) as worker,
     ):
         await (await worker.client.enqueue("customer-42", "one", agent="support")).wait(timeout=10)
 

@@ -14,6 +14,7 @@ from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.merge import SessionInputCallback
+from turnkeeper_worker.models.base import Model
 from turnkeeper_worker.runner import Runner
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Any: what a lifespan yields is the user's own, and comes back as `RunContext.deps`.
 Lifespan: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
 SessionFactory: TypeAlias = Callable[[str], Session]
+ModelFactory: TypeAlias = Callable[[Settings], Model]
 
 
 class Turnkeeper:
@@ -32,8 +34,9 @@ class Turnkeeper:
     which gets our two tasks and is otherwise left alone. `session_factory(session_id)` gives the session that
     runs use instead of the one in the database; it may take a `tenant` too. `session_input_callback`: for
     agents without one of their own.
-    `runner`: another way to take a turn. Settings come from `settings`, or the environment with what is given
-    as keywords on top (see `Settings`).
+    `model`: a function that makes the model client out of the settings, called on the worker's loop and closed
+    at its end; by default `settings.model_api` says which. `runner`: another way to take a turn.
+    Settings come from `settings`, or the environment with what is given as keywords on top (see `Settings`).
 
     Raises ConfigurationError.
     """
@@ -46,6 +49,7 @@ class Turnkeeper:
         celery: Celery | None = None,
         session_factory: SessionFactory | None = None,
         session_input_callback: SessionInputCallback | None = None,
+        model: ModelFactory | None = None,
         runner: Runner | None = None,
         settings: Settings | None = None,
         **overrides: object,
@@ -54,9 +58,11 @@ class Turnkeeper:
             raise ConfigurationError("give either settings or single settings as keywords, not both")
         self.settings = settings if settings is not None else load_settings(**overrides)
         self.agents = _by_name(agents)
+        _check_model(model, runner)
         self.lifespan = lifespan
         self.session_factory = session_factory
         self.session_input_callback = session_input_callback
+        self.model = model
         self.runner = runner
         self.celery = celery if celery is not None else _own_celery(self.settings)
         self._attach()
@@ -93,6 +99,18 @@ def _by_name(agents: Sequence[Agent]) -> dict[str, Agent]:
             raise ConfigurationError(f"agents: two are named {agent.name!r}; give each a name of its own")
         named[agent.name] = agent
     return named
+
+
+def _check_model(model: object, runner: Runner | None) -> None:
+    if model is None:
+        return
+    if not callable(model):
+        raise ConfigurationError(
+            f"model: {type(model).__name__} is no function; give one that takes the Settings and returns "
+            "a Model (a model's name goes into Agent(model=…))"
+        )
+    if runner is not None:
+        raise ConfigurationError("give either model or runner: a runner calls a model of its own")
 
 
 def _own_celery(settings: Settings) -> Celery:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from turnkeeper_worker.app import Turnkeeper
 
 POOLS = ("celery.concurrency.thread", "celery.concurrency.solo")
+# Celery's loop looks at its signals when it wakes, and on RabbitMQ it may sleep for 10 s.
+TICK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -133,12 +135,21 @@ class QueueStep(bootsteps.StartStopStep):  # type: ignore[misc]
     requires = ("celery.worker.consumer.tasks:Tasks",)
     app: Turnkeeper
     link: Link
+    _tick: Any = None
 
     def include_if(self, parent: Any) -> bool:
         return self.app.settings.queue in parent.app.amqp.queues.consume_from
 
     def start(self, parent: Any) -> None:
+        self._tick = parent.timer.call_repeatedly(TICK_SECONDS, _nothing)
         self.link.connected(parent)
 
     def stop(self, parent: Any) -> None:
         self.link.disconnected()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+
+def _nothing() -> None:
+    """A tick: between two of them Celery's loop may sleep."""

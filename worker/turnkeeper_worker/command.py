@@ -6,6 +6,9 @@ import logging
 import os
 import secrets
 
+from celery.utils.log import mlevel
+from celery.utils.nodenames import host_format
+
 from turnkeeper_worker.app import Turnkeeper
 
 # threads for doorbells, which return at once, and for ingest jobs, which take a transaction
@@ -23,18 +26,22 @@ def run_worker(
 
     Two processes of one node name on RabbitMQ are a fault, so the default name is unique.
     """
-    queues = [app.settings.queue, *([app.settings.ingest_queue] if ingest else [])]
-    name = hostname or f"turnkeeper-{os.getpid()}-{secrets.token_hex(3)}@%h"
-    argv = ["worker", "--pool", "threads", "--concurrency", str(POOL_THREADS)]
-    argv += ["--queues", ",".join(queues), "--hostname", name, "--loglevel", loglevel]
-    argv += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
     if loglevel.lower() != "debug":
         _quieten()
-    try:
-        app.celery.worker_main(argv)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
-    return 0
+    name = hostname or f"turnkeeper-{os.getpid()}-{secrets.token_hex(3)}@%h"
+    # Not `worker_main`, which drops the exit code.
+    worker = app.celery.Worker(
+        hostname=host_format(name),
+        pool="threads",
+        concurrency=POOL_THREADS,
+        queues=[app.settings.queue, *([app.settings.ingest_queue] if ingest else [])],
+        loglevel=mlevel(loglevel),
+        without_mingle=True,
+        without_gossip=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
 
 
 def _quieten() -> None:

@@ -40,6 +40,9 @@ class Heart:
                         await self.beat()
                 except (TurnkeeperError, TimeoutError) as error:
                     log.warning("heartbeat failed: %s", type(error).__name__)
+                except Exception:
+                    # Whatever it was: a worker that no longer beats loses all that it works on.
+                    log.exception("heartbeat failed")
         finally:
             watch.cancel()
 

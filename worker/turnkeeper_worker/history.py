@@ -2,7 +2,8 @@
 
 A store outside the database cannot share the transaction. Before anything is added there, the boundary's
 items and the tail that the store had are committed as an intent; a retry looks for that tail and adds what is
-missing after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5).
+missing after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5). The intent
+also holds what its boundary decided: a retry does not decide anew, for it would read what was added already.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import TypeAlias
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import RunFailure, TurnkeeperError
 from turnkeeper_storage.items import Item, Json, digest
-from turnkeeper_storage.model import Lease, Merged
+from turnkeeper_storage.model import Lease, Merged, Run
 from turnkeeper_storage.sessions.protocol import Session, TransactionalSession
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
-from turnkeeper_storage.verbs.adding import AddItems, intend
+from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
 
 SessionFactory: TypeAlias = Callable[[str], Session]
 OUTSIDE_SECONDS = 30.0
@@ -39,6 +40,14 @@ class Entry:
         return cls([*brought, *made], [0] * len(brought) + [turn] * len(made))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An intent that stands: the items that are being added, and what its boundary decided."""
+
+    items: list[Item]
+    decided: Json
+
+
 class History:
     """The session of one run, as the run loop reads and adds to it."""
 
@@ -53,8 +62,27 @@ class History:
             async with asyncio.timeout(OUTSIDE_SECONDS):
                 return list(await self._opened().get_items())
 
-    async def prepare(self, lease: Lease, run_id: str, boundary: str, entry: Entry) -> AddItems | None:
-        """Make ready to add: what the boundary's transaction calls, None when it is done by then."""
+    async def standing(self, run: Run, boundary: str) -> Standing | None:
+        """The intent of an attempt at this boundary that did not come to its end; None in the database."""
+        try:
+            with _told():
+                session = self._opened()
+        except RunFailure:  # told where the run reads or adds
+            return None
+        if isinstance(session, TransactionalSession):
+            return None
+        found = await self._database.read(lambda uow: standing_intent(uow, run.session_key, run.id, boundary))
+        if found is None or found[0] is None or found[1]:
+            return None
+        return Standing(list(found[0]["items"]), found[0].get("decided"))
+
+    async def prepare(
+        self, lease: Lease, run_id: str, boundary: str, entry: Entry, decided: Json = None
+    ) -> AddItems | None:
+        """Make ready to add: what the boundary's transaction calls, None when it is done by then.
+
+        `decided` comes back from `standing` when this attempt dies.
+        """
         with _told():
             session = self._opened()
         if isinstance(session, TransactionalSession):
@@ -68,14 +96,14 @@ class History:
         if entry.items:
             with _told():
                 async with asyncio.timeout(OUTSIDE_SECONDS):
-                    await self._add_outside(session, lease, run_id, boundary, entry.items)
+                    await self._add_outside(session, lease, run_id, boundary, entry.items, decided)
         return None
 
     async def _add_outside(
-        self, session: Session, lease: Lease, run_id: str, boundary: str, items: list[Item]
+        self, session: Session, lease: Lease, run_id: str, boundary: str, items: list[Item], decided: Json
     ) -> None:
         tail = await telling_tail(session, items)
-        fresh = {"items": items, "tail": tail.as_json()}
+        fresh = {"items": items, "tail": tail.as_json(), "decided": decided}
         intent = await self._database.transact(
             lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds)
         )

@@ -7,6 +7,7 @@ together, and gives them back at the end. It knows nothing of Celery.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -106,13 +107,8 @@ class Host:
     async def stop(self, grace_seconds: float) -> None:
         """Let runs stop after their checkpoint; near the end of the grace time release the rest as it is."""
         self.is_stopping = True
-        for loop in list(self._loops):
-            if loop.get_name() == "turnkeeper-sweeper":
-                loop.cancel()
-        for session_key in (*self._unclaimed, *self._rung_again):
-            self._post.bell.ring(session_key)
-        self._unclaimed.clear()
-        self._rung_again.clear()
+        self._ring_unclaimed()
+        await self._stop_sweeping()
         tasks = await self._working()
         if tasks:
             log.info("%d sessions in work: they stop after their checkpoint", len(tasks))
@@ -126,6 +122,22 @@ class Host:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        self._ring_unclaimed()  # what was rung for a session that was on its way back
+
+    def _ring_unclaimed(self) -> None:
+        for session_key in (*self._unclaimed, *self._rung_again):
+            self._post.bell.ring(session_key)
+        self._unclaimed.clear()
+        self._rung_again.clear()
+
+    async def _stop_sweeping(self) -> None:
+        # Not in the middle of a sweep: what it claims would be held by nobody until the leases end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS), self._sweeping:
+                pass
+        for loop in self._loops:
+            if loop.get_name() == "turnkeeper-sweeper":
+                loop.cancel()
 
     async def _working(self) -> list[asyncio.Task[None]]:
         if self._claiming:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import Reject
 
 from turnkeeper_storage.admission import EnqueueRequest, check_agent, new_run
 from turnkeeper_storage.doorbell import RUN_TASK
-from turnkeeper_storage.errors import DatabaseUnavailable
+from turnkeeper_storage.errors import DatabaseUnavailable, TurnkeeperError
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import NewRun
 from turnkeeper_storage.repositories import agents
@@ -57,13 +58,17 @@ def add_ingest_task(app: Turnkeeper, link: HasRuntime) -> None:
         """Enqueue a run; repeated deliveries of one task are one run."""
         key = idempotency_key or f"celery:{task.request.id}"
         request = EnqueueRequest(session_id, input, agent, key, stream, max_turns, metadata)
-        new = new_run(request, tenant=tenant or settings.tenant, max_input_bytes=settings.max_input_bytes)
         try:
+            new = new_run(request, tenant=tenant or settings.tenant, max_input_bytes=settings.max_input_bytes)
             enqueued = link.runtime.call(_accept(link.runtime, new), COMMIT_SECONDS)
-        except (DatabaseUnavailable, TimeoutError) as error:
+        except (DatabaseUnavailable, TimeoutError, CancelledError) as error:
             log.warning("job %s goes back to its queue: %s", task.request.id, type(error).__name__)
             pause.wait(PAUSE_SECONDS)
             raise Reject(str(error), requeue=True) from error
+        except TurnkeeperError as error:
+            # Another delivery would be refused too: it is not asked for, and the producer can read why.
+            log.error("job %s is refused: %s", task.request.id, error)
+            raise
         if enqueued.wake:
             link.runtime.ring(new.session_key)
         return enqueued.run.id
@@ -75,6 +80,7 @@ def add_ingest_task(app: Turnkeeper, link: HasRuntime) -> None:
         acks_late=True,
         reject_on_worker_lost=True,
         shared=False,
+        throws=(TurnkeeperError,),
     )
 
 

@@ -46,6 +46,8 @@ from turnkeeper_worker.steps import (
 from turnkeeper_worker.tool_calls import ToolCalls
 
 T = TypeVar("T")
+# the boundary of a streamed run before its first model call
+INPUT = "input"
 log = logging.getLogger(__name__)
 
 
@@ -154,9 +156,15 @@ class RunLoop:
 
     async def _merge(self) -> None:
         run = self._state.run
-        history = await self._history.read()
-        callback = self._agent.session_input_callback or self._around.callback
-        merged = await merge(history, run.input, callback)
+        # With an intent that stands, the history may hold the run's own input already.
+        standing = await self._history.standing(run, INPUT) if run.options.stream else None
+        if standing is not None:
+            merged = Merged(list(standing.decided), standing.items)
+        else:
+            history = await self._history.read()
+            merged = await merge(
+                history, run.input, self._agent.session_input_callback or self._around.callback
+            )
         self._state.merged = merged
         if run.options.stream:
             await self._store_input(merged)
@@ -165,7 +173,9 @@ class RunLoop:
         # A streamed run shows its input before the model speaks: a boundary of its own.
         run, seconds = self._state.run, self._around.settings.lease_seconds
         entry = Entry.of(merged, [], 0)
-        add: AddItems | None = await self._history.prepare(self._held.lease, run.id, "input", entry)
+        add: AddItems | None = await self._history.prepare(
+            self._held.lease, run.id, INPUT, entry, merged.model_input
+        )
         await self._commit(
             lambda uow: checkpoint.store_input(uow, self._held.lease, run, merged, add, seconds)
         )

@@ -160,7 +160,7 @@ class Runtime:
             yield host
 
     async def _model_runner(self, stack: contextlib.AsyncExitStack) -> Runner:
-        model = make_model(self._app.settings)
+        model = (self._app.model or make_model)(self._app.settings)
         stack.push_async_callback(model.aclose)
         return ModelRunner(model)
 

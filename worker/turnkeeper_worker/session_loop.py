@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure
-from turnkeeper_storage.model import RunError, RunStatus
+from turnkeeper_storage.items import Json
+from turnkeeper_storage.model import RunError, RunStatus, Usage
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.claim import Job
@@ -21,7 +22,7 @@ from turnkeeper_storage.verbs.finish import BOUNDARY, Ending, Finished, finish
 from turnkeeper_storage.verbs.release import release, release_missing_agent
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.held import HeldLease
-from turnkeeper_worker.history import Entry, History
+from turnkeeper_worker.history import Entry, History, Standing
 from turnkeeper_worker.run_loop import Outcome, RunLoop, Stopped, Surroundings
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ class SessionLoop:
     async def _one(self, job: Job) -> Job | None:
         agent = self._post.agents.get(job.run.agent)
         history = self._history(job)
+        standing = await history.standing(job.run, BOUNDARY)
+        if standing is not None:  # it had ended, and its worker died before it could say so
+            return await self._finish(job, history, _stood(standing))
         if agent is None:
             return await self._without_agent(job, history)
         loop = RunLoop(self._post.around, agent, history, self._held, job.run)
@@ -100,7 +104,8 @@ class SessionLoop:
         add: AddItems | None = None
         if outcome.entry.items:
             try:
-                add = await history.prepare(self._held.lease, job.run.id, BOUNDARY, outcome.entry)
+                decided = _as_json(outcome.ending)
+                add = await history.prepare(self._held.lease, job.run.id, BOUNDARY, outcome.entry, decided)
             except RunFailure as failure:
                 error = RunError(failure.code, failure.message)
                 ending = Ending(RunStatus.FAILED, outcome.ending.turn, outcome.ending.usage, error=error)
@@ -180,3 +185,27 @@ class SessionLoop:
                         await asyncio.sleep(0.2)
         except (LeaseLost, TimeoutError):
             log.warning("session %s: its lease was not given back", self._held.session_key)
+
+
+def _as_json(ending: Ending) -> Json:
+    return {
+        "status": ending.status.value,
+        "turn": ending.turn,
+        "usage": ending.usage.as_json(),
+        "output": ending.output,
+        "error": ending.error.as_json() if ending.error else None,
+        "response_id": ending.response_id,
+    }
+
+
+def _stood(standing: Standing) -> Outcome:
+    told = standing.decided
+    ending = Ending(
+        RunStatus(told["status"]),
+        told["turn"],
+        Usage.from_json(told["usage"]),
+        output=told["output"],
+        error=RunError(**told["error"]) if told["error"] else None,
+        response_id=told["response_id"],
+    )
+    return Outcome(ending, Entry(standing.items, []))

@@ -21,4 +21,7 @@ async def sweep_for_ever(sweep: Callable[[], Awaitable[int]], every: float) -> N
                 log.info("swept %d sessions", taken)
         except TurnkeeperError as error:
             log.warning("sweep failed: %s", type(error).__name__)
+        except Exception:
+            # Whatever it was: a worker that no longer sweeps leaves sessions to nobody.
+            log.exception("sweep failed")
         await asyncio.sleep(every * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, no secret

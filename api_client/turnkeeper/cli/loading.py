@@ -13,6 +13,9 @@ from turnkeeper_storage.errors import ConfigurationError
 if TYPE_CHECKING:
     from turnkeeper_worker.app import Turnkeeper
 
+# what the face says of a name whose extra is not installed
+EXTRA = "turnkeeper[worker]"
+
 
 def load_app(target: str, *, queue: str | None = None, concurrency: int | None = None) -> Turnkeeper:
     """The instance that `module` or `module:attribute` names, the current folder being on the path.
@@ -35,6 +38,8 @@ def load_app(target: str, *, queue: str | None = None, concurrency: int | None =
 
 
 def _import(name: str) -> ModuleType:
+    if not name or name.startswith("."):
+        raise ConfigurationError(f"MODULE: {name!r} is no name of a module; use e.g. 'agents' for agents.py")
     if name.endswith(".py") or "/" in name:
         raise ConfigurationError(f"MODULE: {name!r} is a path; name the module, e.g. 'agents' for agents.py")
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - entries of sys.path are texts
@@ -50,6 +55,10 @@ def _import(name: str) -> ModuleType:
         raise ConfigurationError(
             f"MODULE: {name!r} imports {missing!r}, which is not installed; install it"
         ) from error
+    except ImportError as error:
+        if EXTRA in str(error):
+            raise ConfigurationError(str(error)) from error
+        raise
 
 
 def _named(module: ModuleType, attribute: str) -> Turnkeeper:
@@ -78,6 +87,6 @@ def _only(module: ModuleType) -> Turnkeeper:
 
 
 def _type() -> type[Turnkeeper]:
-    from turnkeeper_worker.app import Turnkeeper
+    from turnkeeper import Turnkeeper
 
     return Turnkeeper

@@ -9,7 +9,6 @@ import typer
 
 from turnkeeper.cli import output
 from turnkeeper.cli.options import AsJson, DatabaseUrl
-from turnkeeper_client.faults import explained
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.migrate import HEAD, current_revision, upgrade
 from turnkeeper_storage.settings import load_settings
@@ -30,7 +29,7 @@ def migrate(
 ) -> None:
     """Make or upgrade Turnkeeper's tables. Safe to repeat."""
     settings = load_settings(database_url=database_url, db_schema=schema)
-    before = _revision(settings.database_url, settings.db_schema)
+    before = asyncio.run(_read_revision(settings.database_url, settings.db_schema))
     if not check:
         if not as_json:
             output.write(f"The database is {_named(before)}; this code needs {HEAD}.")
@@ -45,16 +44,6 @@ def migrate(
         output.write("Nothing to do." if before == HEAD else f"Migrated to {HEAD}.")
     if not is_current:
         raise typer.Exit(1)
-
-
-def _revision(url: str, schema: str | None) -> str | None:
-    try:
-        return asyncio.run(_read_revision(url, schema))
-    except Exception as error:
-        known = explained(error)
-        if known is error:
-            raise
-        raise known from error
 
 
 async def _read_revision(url: str, schema: str | None) -> str | None:

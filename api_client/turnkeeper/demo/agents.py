@@ -10,14 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnkeeper_worker.agents import Agent
-from turnkeeper_worker.app import Turnkeeper
-from turnkeeper_worker.context import RunContext
-from turnkeeper_worker.tools import tool
-
-LOG_VARIABLE = "TURNKEEPER_DEMO_LOG"
-MODEL_VARIABLE = "TURNKEEPER_DEMO_MODEL"
-DEFAULT_MODEL = "gpt-5.2"
+from turnkeeper import Agent, RunContext, Turnkeeper, tool
+from turnkeeper.demo.script import AGENT, DEFAULT_MODEL, LOG_VARIABLE, MODEL_VARIABLE
 
 NEAR, FAR = 0.4, 2.0  # seconds that a look-up takes, in the shop's own warehouse and overseas
 ORDERS = {
@@ -76,7 +70,7 @@ async def open_shop() -> AsyncIterator[Shop]:
 
 
 support = Agent(
-    name="support",
+    name=AGENT,
     model=os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL,
     instructions="You are the support desk of a shop. Look every order up that is asked for. Be brief.",
     tools=[order_status, opening_hours],

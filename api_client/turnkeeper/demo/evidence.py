@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from turnkeeper.demo.facts import (
     CallFact,
@@ -20,12 +22,15 @@ from turnkeeper.demo.facts import (
     SessionFact,
     Worker,
 )
+from turnkeeper.demo.stage import Stage
 from turnkeeper_storage import tables
 from turnkeeper_storage.database import Database
+from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import decode
 from turnkeeper_storage.model import CallStatus, EventType, RunStatus
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
+HTTP_SECONDS = 5.0
 _S, _R, _I = tables.sessions.c, tables.runs.c, tables.session_items.c
 _C, _E = tables.tool_calls.c, tables.run_events.c
 
@@ -36,10 +41,11 @@ async def read_held(database: Database) -> list[Held]:
 
 
 async def read_facts(
-    database: Database, log: Path, accepted: Sequence[str], death: Death, survivor: Worker
+    database: Database, stage: Stage, accepted: Sequence[str], death: Death, survivor: Worker
 ) -> Facts:
-    """Everything, in one transaction."""
-    effects = read_effects(log)
+    """Everything; the database's part in one transaction."""
+    effects = read_effects(stage.log)
+    asked = await asyncio.to_thread(read_asked, stage.practice_url) if stage.practice_url else None
 
     async def all_of_it(uow: UnitOfWork) -> Facts:
         return Facts(
@@ -52,6 +58,7 @@ async def read_facts(
             effects=effects,
             death=death,
             survivor=survivor,
+            asked=asked,
         )
 
     return await database.read(all_of_it)
@@ -65,6 +72,31 @@ def read_effects(log: Path) -> list[Effect]:
     return [Effect(line["step"], line["key"], line["pid"]) for line in lines]
 
 
+def read_asked(practice_url: str) -> list[tuple[str, int]]:
+    """The run and the turn of each call that the practice model has had."""
+    url = practice_url.removesuffix("/v1") + "/practice/log"
+    opener = build_opener(ProxyHandler({}))
+    with opener.open(url, timeout=HTTP_SECONDS) as answer:
+        requests = json.load(answer)["requests"]
+    return [(one["metadata"].get("run_id", ""), int(one["metadata"].get("turn", 0))) for one in requests]
+
+
+async def check_is_empty(database: Database) -> None:
+    """Raise ConfigurationError for a database in use: the demo's workers would work on its runs."""
+
+    async def count(uow: UnitOfWork) -> tuple[int, int]:
+        sessions = await uow.execute(select(func.count()).select_from(tables.sessions))
+        agents = await uow.execute(select(func.count()).select_from(tables.agents))
+        return int(sessions.scalar_one()), int(agents.scalar_one())
+
+    sessions, agents = await database.read(count)
+    if sessions or agents:
+        raise ConfigurationError(
+            f"--database-url: the demo wants a database of its own, this one has {sessions} sessions and "
+            f"{agents} agents; give an empty one"
+        )
+
+
 _HELD = (
     select(_R.session_id, _R.id, _R.seq, _R.turn, _S.lease_owner, _S.epoch)
     .join_from(tables.runs, tables.sessions, _R.session_key == _S.session_key)
@@ -74,7 +106,7 @@ _HELD = (
 
 
 async def _held(uow: UnitOfWork) -> list[Held]:
-    rows = list(await uow.execute(_HELD, {}))
+    rows = list(await uow.execute(_HELD))
     calls = await _calls(uow)
     return [
         Held(
@@ -96,12 +128,12 @@ def _is_done(call: CallFact) -> bool:
 
 
 async def _sessions(uow: UnitOfWork) -> list[SessionFact]:
-    rows = await uow.execute(select(_S.id, _S.epoch, _S.lease_owner).order_by(_S.id), {})
+    rows = await uow.execute(select(_S.id, _S.epoch, _S.lease_owner).order_by(_S.id))
     return [SessionFact(row.id, row.epoch, row.lease_owner) for row in rows]
 
 
 async def _runs(uow: UnitOfWork) -> list[RunFact]:
-    rows = await uow.execute(select(tables.runs).order_by(_R.session_id, _R.seq), {})
+    rows = await uow.execute(select(tables.runs).order_by(_R.session_id, _R.seq))
     return [
         RunFact(
             id=row.id,
@@ -125,18 +157,16 @@ async def _items(uow: UnitOfWork) -> list[ItemFact]:
         .join_from(tables.session_items, tables.sessions, _I.session_key == _S.session_key)
         .order_by(_S.id, _I.position)
     )
-    rows = await uow.execute(statement, {})
-    return [
-        ItemFact(row.session, row.position, row.run_id, row.epoch or 0, decode(row.data)) for row in rows
-    ]
+    rows = await uow.execute(statement)
+    return [ItemFact(row.session, row.position, row.run_id, row.epoch or 0, decode(row.data)) for row in rows]
 
 
 async def _calls(uow: UnitOfWork) -> list[CallFact]:
     statement = select(_C.run_id, _C.call_id, _C.turn, _C.status, _C.output)
-    rows = await uow.execute(statement.order_by(_C.run_id, _C.turn, _C.position), {})
+    rows = await uow.execute(statement.order_by(_C.run_id, _C.turn, _C.position))
     return [CallFact(row.run_id, row.call_id, row.turn, CallStatus(row.status), row.output) for row in rows]
 
 
 async def _events(uow: UnitOfWork) -> list[EventFact]:
-    rows = await uow.execute(select(tables.run_events).order_by(_E.run_id, _E.n), {})
+    rows = await uow.execute(select(tables.run_events).order_by(_E.run_id, _E.n))
     return [EventFact(row.run_id, row.n, EventType(row.type), row.data, row.created_at) for row in rows]

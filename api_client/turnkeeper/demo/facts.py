@@ -113,7 +113,11 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it, read when everything is over. `accepted` are the run ids that the client was given."""
+    """All of it, read when everything is over.
+
+    `accepted` are the run ids that the client was given. `asked` are the practice model's calls, each as the
+    run and the turn that it was for; None with a real model, which shows no log.
+    """
 
     accepted: Sequence[str]
     sessions: Sequence[SessionFact]
@@ -124,3 +128,4 @@ class Facts:
     effects: Sequence[Effect]
     death: Death
     survivor: Worker
+    asked: Sequence[tuple[str, int]] | None = None

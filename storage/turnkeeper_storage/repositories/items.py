@@ -107,7 +107,7 @@ async def count(uow: UnitOfWork, key: str) -> int:
 def _read(text: str, position: int) -> Item | None:
     try:
         item = decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         item = None
     if not isinstance(item, dict):
         log.warning("an item that cannot be read is left out", extra={"position": position})

@@ -46,4 +46,5 @@ class TransactionalSession(Protocol):
 def effective_limit(limit: int | None, settings: SessionSettings | None) -> int | None:
     """An explicit limit beats the settings'; negative ones are none at all."""
     chosen = limit if limit is not None else (settings.limit if settings is not None else None)
-    return None if chosen is None else max(0, chosen)
+    # a number over what databases can count to means all
+    return None if chosen is None or chosen >= 2**31 else max(0, chosen)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.items import Item, as_item
+from turnkeeper_storage.items import Item, as_item, decode, encode
 from turnkeeper_storage.migrate import ensure_tables
 from turnkeeper_storage.repositories import items as item_repository
 from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
@@ -39,7 +39,7 @@ class SQLAlchemySession:
             raise ValueError("give either engine or database; or use SQLAlchemySession.from_url")
         self.session_id = ids.check_session_id(session_id)
         self.session_settings = session_settings
-        self.tenant = tenant
+        self.tenant = ids.check_session_id(tenant, field="tenant")
         self.session_key = ids.session_key(tenant, session_id)
         self._database = database or Database(engine=engine)
         self._owns_database = False
@@ -74,12 +74,13 @@ class SQLAlchemySession:
         return await self._database.read(lambda uow: item_repository.newest(uow, self.session_key, chosen))
 
     async def add_items(self, items: list[Item]) -> None:
-        new = [as_item(item, field=f"items[{index}]") for index, item in enumerate(items)]
+        new = [_copied(item, field=f"items[{index}]") for index, item in enumerate(items)]
         if not new:
             return
         await self._ready()
         await self._database.transact(
-            lambda uow: edit.add_items(uow, self.session_key, self.tenant, self.session_id, new)
+            lambda uow: edit.add_items(uow, self.session_key, self.tenant, self.session_id, new),
+            repeatable=False,
         )
 
     async def add_items_in(self, uow: UnitOfWork, items: Sequence[Item]) -> None:
@@ -89,7 +90,7 @@ class SQLAlchemySession:
     async def pop_item(self) -> Item | None:
         await self._ready()
         return await self._database.transact(
-            lambda uow: edit.pop_item(uow, self.session_key, self.session_id)
+            lambda uow: edit.pop_item(uow, self.session_key, self.session_id), repeatable=False
         )
 
     async def clear_session(self) -> None:
@@ -113,3 +114,9 @@ class SQLAlchemySession:
         if self._create_tables:
             await ensure_tables(self._database)
             self._create_tables = False
+
+
+def _copied(item: Item, *, field: str) -> Item:
+    """The item as it will be read, so that what the caller does to it meanwhile changes nothing."""
+    copied: Item = decode(encode(as_item(item, field=field), field=field))
+    return copied

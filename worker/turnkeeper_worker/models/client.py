@@ -7,6 +7,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import Settings
 from turnkeeper_worker.models.base import Model, ModelError, ModelRequest, ModelResponse, OnDelta
+from turnkeeper_worker.models.chat_completions import ChatCompletionsModel
 from turnkeeper_worker.models.responses import ResponsesModel
 
 _MISSING = (
@@ -33,11 +34,16 @@ def make_client(settings: Settings) -> AsyncOpenAI:
 
 
 def make_model(settings: Settings) -> Model:
-    """The model of a worker. Without a key the worker lives, and each call fails as `model_key_missing`."""
+    """The model of a worker, by `settings.model_api`.
+
+    Without a key the worker lives, and each call fails as `model_key_missing`.
+    """
     try:
-        return ResponsesModel(make_client(settings))
+        client = make_client(settings)
     except ConfigurationError:
         return KeylessModel()
+    chat = settings.model_api == "chat_completions"
+    return ChatCompletionsModel(client) if chat else ResponsesModel(client)
 
 
 class KeylessModel:

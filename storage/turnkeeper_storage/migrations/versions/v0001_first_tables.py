@@ -218,7 +218,7 @@ def _sessions() -> None:
         postgresql_where=RUNNABLE,
         sqlite_where=RUNNABLE,
     )
-    op.create_index("ix_turnkeeper_sessions_tenant_id", "turnkeeper_sessions", ["tenant", "id"], unique=True)
+    op.create_index("ix_turnkeeper_sessions_tenant_id", "turnkeeper_sessions", ["tenant", "id"], unique=False)
 
 
 def _tool_calls() -> None:
