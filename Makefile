@@ -6,7 +6,7 @@ SERVERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check docs format clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+
+docs: $(VENV)/.installed ## write docs/reference anew from the docstrings
+	$(BIN)/python docs/generate_reference.py
 
 format: $(VENV)/.installed ## let ruff format and fix
 	$(BIN)/ruff check --fix .

@@ -67,15 +67,21 @@ class Database:
         self._tasks: set[asyncio.Task[object]] = set()
         self._writing = asyncio.Lock()
 
-    async def transact(self, work: Work[T], *, repeatable: bool = True) -> T:
+    async def transact(self, work: Work[T]) -> T:
         """Run `work` in one transaction and commit it; retried whole when the database says so.
 
-        A commit whose answer is lost is tried again too, so `work` must be idempotent; `repeatable=False` is
-        for work that is not: it then raises DatabaseUnavailable, and whether it stands is not known.
-        Raises DatabaseUnavailable when the database cannot be reached, SchemaMismatch when our tables are not
-        there, InvalidInput for texts that it cannot store, and what `work` raises.
+        `work` must be idempotent: a commit whose answer is lost is tried again. Raises DatabaseUnavailable
+        when the database cannot be reached, SchemaMismatch when our tables are not there, InvalidInput for
+        texts that it cannot store, and what `work` raises.
         """
-        return await self._own(self._attempts(work, writes=True, repeatable=repeatable))
+        return await self._own(self._attempts(work, writes=True))
+
+    async def transact_once(self, work: Work[T]) -> T:
+        """`transact` for work that is not idempotent: retried only while nothing of it can stand.
+
+        When the answer to its commit is lost it raises DatabaseUnavailable, and whether it stands is unknown.
+        """
+        return await self._own(self._attempts(work, writes=True, repeatable=False))
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` in one transaction that only reads."""

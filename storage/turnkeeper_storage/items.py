@@ -24,7 +24,8 @@ OUTPUT_TYPES = frozenset({"function_call_output", "custom_tool_call_output"})
 def encode(value: Json, *, field: str = "value") -> str:
     """`value` as compact JSON text, in the order given.
 
-    Raises InvalidInput for what JSON has no place for (NaN, bytes, objects, cycles, non-text keys).
+    Raises InvalidInput for what JSON has no place for (NaN, bytes, objects, cycles, non-text keys). A lone
+    surrogate is kept; two that make a character are read back as that character.
     """
     _reject_foreign_keys(value, field)
     try:

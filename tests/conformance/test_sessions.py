@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from examples.file_session import FileSession
 from sqlalchemy import update
 
+from examples.file_session import FileSession
 from tests.conformance.desk import key
 from tests.fakes.processes import Processes
 from turnkeeper_storage.database import Database

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.fakes.wait import eventually_sync
+from turnkeeper.practice.server import PracticeServer
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 
 STARTED = 4  # broker, model, two workers
@@ -25,7 +26,7 @@ COMMAND = (sys.executable, "-c", "from turnkeeper.cli.main import main; main()",
 class Demo:
     """A demo process and all that it started, as seen whenever `ended` or `started` was asked."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self._log = folder / "demo.log"
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -33,7 +34,7 @@ class Demo:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_newcomers_environment(),
+                env=_newcomers_environment() | (env or {}),
                 cwd=folder,
                 start_new_session=True,
             )
@@ -111,7 +112,7 @@ def test_the_demo_kills_a_worker_proves_that_nothing_is_lost_and_leaves_nothing_
     assert re.search(r"ok .* was taken over \d+\.\d s after the kill, epoch 1 to 2; ", demo.output)
     assert len(re.findall(r"ok +\w+: message 2 was sent .* when that was answered", demo.output)) == 4
     assert "FAILED" not in demo.output
-    assert demo.started() == STARTED
+    assert demo.started() >= STARTED
     assert demo.left() == []
     assert [path.name for path in tmp_path.iterdir()] == ["demo.log"]
 
@@ -122,11 +123,26 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(
 ) -> None:
     demo = Demo(tmp_path)
     demos.append(demo)
-    eventually_sync(lambda: "sent 8 messages" in demo.output, within=60)
-    assert demo.started() == STARTED
+    eventually_sync(lambda: demo.started() >= STARTED and "sent 8 messages" in demo.output, within=60)
     demo.signal(number)
     assert demo.code_within(20) == code, demo.output
-    assert "everything that was started is stopped" in demo.output
+    assert demo.output.splitlines()[-1].endswith("everything that was started is stopped.")
+    assert "Traceback" not in demo.output
+    assert demo.left() == []
+
+
+async def test_a_model_that_refuses_the_key_is_named_and_ends_the_demo_with_1(
+    tmp_path: Path, demos: list[Demo]
+) -> None:
+    async with PracticeServer(require_key="another") as model:
+        demo = Demo(tmp_path, env={"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "wrong"})
+        demos.append(demo)
+        code = await asyncio.to_thread(demo.code_within, 60)
+    assert code == 1, demo.output
+    assert "of the server that OPENAI_BASE_URL names (calls may cost money)" in demo.output
+    assert "message 1 is failed (model_" in demo.output
+    assert "no worker could be caught in the middle of a run: all runs ended before" in demo.output
+    assert "wrong" not in demo.output
     assert demo.left() == []
 
 

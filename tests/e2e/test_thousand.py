@@ -14,12 +14,12 @@ COUNT = 1_000
 
 
 async def test_one_process_holds_a_thousand_runs_in_flight(
-    migrated_url: str, redis_url: str, processes: Processes
+    migrated_postgres: str, redis_url: str, processes: Processes
 ) -> None:
     # No answer before all thousand wait at once: fewer in flight would never end.
     model_url = start_model(processes, "--hold-until", str(COUNT), "--latency", "2")
     settings = {"TURNKEEPER_LEASE_SECONDS": "10", "TURNKEEPER_HEARTBEAT_SECONDS": "2"}
-    site = Site(processes, migrated_url, redis_url, model_url, settings=settings)
+    site = Site(processes, migrated_postgres, redis_url, model_url, settings=settings)
     site.workers(1)
     async with site.client() as client:
         for start in range(0, COUNT, 50):

@@ -3,8 +3,8 @@
     async with ScriptedChat(calls(("order_status", {"order_id": "7"})), text("On its way.")) as model:
         client = AsyncOpenAI(base_url=model.base_url, api_key="x", max_retries=0)
 
-The replies of `tests.fakes.replies` answer either API. `Completion` and `Chunks` say byte for byte what only a
-chat server would.
+The replies of `tests.fakes.replies` answer either API. `Completion` and `Chunks` are sent as they are, for
+what only some servers say.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The chunks of a stream as they are. `done`: whether `[DONE]` follows, `stays_open`: whether no end does."""
+    """The chunks of a stream. `done`: whether `[DONE]` follows. `stays_open`: no end before the release."""
 
     chunks: Sequence[Object]
     done: bool = True

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from sqlalchemy import update
+from sqlalchemy import literal, update
 
 from tests.fakes.model_server import ScriptedModel
 from turnkeeper_client import AsyncClient
@@ -25,9 +25,10 @@ from turnkeeper_storage.repositories import agents as agent_repository
 from turnkeeper_storage.repositories import events, runs, turns
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.settings import load_settings
-from turnkeeper_storage.sql_types import now
+from turnkeeper_storage.sql_types import SECONDS, after
 from turnkeeper_storage.tables import sessions as sessions_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.claim import Claimant, Job, claim
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.app import Turnkeeper
 from turnkeeper_worker.held import HeldLease
@@ -85,13 +86,19 @@ class Worker:
 
     async def lease_runs_out(self, session_id: str) -> None:
         """On the database's clock, at once."""
-        key = ids.session_key("default", session_id)
-        over = update(sessions_table).where(sessions_table.c.session_key == key).values(lease_until=now())
+        await self.database.transact(lambda uow: _end_lease(uow, session_id))
 
-        async def write(uow: UnitOfWork) -> None:
-            await uow.execute(over)
+    async def lease_is_taken(self, session_id: str) -> Job:
+        """It ran out, and another worker has it, before this one could look again."""
+        claimant = Claimant(ids.new_lease_id(), "another", 30.0, crash_limit=10)
 
-        await self.database.transact(write)
+        async def take(uow: UnitOfWork) -> Job | None:
+            await _end_lease(uow, session_id)
+            return await claim(uow, ids.session_key("default", session_id), claimant)
+
+        job = await self.database.transact(take)
+        assert job is not None
+        return job
 
     async def run(self, run_id: str) -> Run:
         """The run as it is stored."""
@@ -111,6 +118,12 @@ class Worker:
     async def history(self, session_id: str) -> list[Item]:
         """The session's items as anybody reads them."""
         return await self.client.session(session_id).get_items()
+
+
+async def _end_lease(uow: UnitOfWork, session_id: str) -> None:
+    ended = {"lease_until": after(literal(-1.0, SECONDS))}
+    key = ids.session_key("default", session_id)
+    await uow.execute(update(sessions_table).where(sessions_table.c.session_key == key).values(ended))
 
 
 @contextlib.asynccontextmanager

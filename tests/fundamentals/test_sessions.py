@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from examples.file_session import FileSession
 
+from examples.file_session import FileSession
 from turnkeeper_storage import Item, MemorySession, Session, SessionSettings, SQLAlchemySession
 
 HELLO: Item = {"role": "user", "content": "Hello, where is order 7?"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.chat_server import chunk, deltas, pieces
 
+from tests.fakes.chat_server import chunk, deltas, pieces
 from turnkeeper_storage.items import Item, Json, text_of
+from turnkeeper_worker.models.base import ModelError
 from turnkeeper_worker.models.chat_answer import StreamedCompletion, read_completion
 from turnkeeper_worker.models.chat_items import to_messages
 from turnkeeper_worker.valid_input import make_valid
@@ -122,6 +125,84 @@ def test_no_text_and_no_call_is_lost_and_each_kind_keeps_its_order(items: list[I
         assert "".join(spoken) == "".join(text_of(item) for item in items if item.get("role") == role)
     called = [one["id"] for message in messages for one in message.get("tool_calls", ())]
     assert called == [item["call_id"] for item in items if item["type"] == "function_call"]
+
+
+# JSON of any shape whose keys are those that are read, so that it goes deep.
+KEYS = [
+    "type",
+    "role",
+    "content",
+    "text",
+    "choices",
+    "message",
+    "delta",
+    "finish_reason",
+    "error",
+    "code",
+    "usage",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "id",
+    "index",
+    "call_id",
+    "output",
+    "image_url",
+    "refusal",
+]
+KINDS = [
+    "message",
+    "function_call",
+    "function_call_output",
+    "input_image",
+    "input_file",
+    "text",
+    "assistant",
+    "user",
+]
+keys, kinds = st.sampled_from(KEYS), st.sampled_from(KINDS)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | kinds | st.text(max_size=3)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5),
+    max_leaves=12,
+)
+objects = st.dictionaries(keys, anything, max_size=6)
+choices = st.lists(st.fixed_dictionaries({}, optional={"message": objects, "delta": objects}), max_size=2)
+answers = anything | choices.map(lambda given: {"choices": given})
+
+
+def refused(work: Callable[[], list[Any]]) -> str | None:
+    """The code with which the work is refused, None when it is done; nothing else may be raised."""
+    try:
+        assert all(isinstance(one, dict) for one in work())
+    except ModelError as error:
+        return error.code
+    return None
+
+
+@given(st.lists(objects, max_size=4))
+def test_a_strange_history_is_sent_or_refused_with_a_reason(history: list[Item]) -> None:
+    assert refused(lambda: to_messages("", history)) in (None, "unsupported_item")
+
+
+@given(answers)
+def test_a_strange_answer_is_read_or_refused_with_a_reason(answer: Json) -> None:
+    code = refused(lambda: to_messages("", read_completion(answer).items))
+    assert code is None or code.startswith("model_")
+
+
+@given(st.lists(answers, max_size=4))
+def test_a_strange_stream_is_read_or_refused_with_a_reason(chunks: list[Json]) -> None:
+    def work() -> list[Any]:
+        answer = StreamedCompletion()
+        for one in [*chunks, chunk({}, "stop")]:
+            assert all(delta.text for delta in answer.feed(one))
+        return to_messages("", answer.response().items)
+
+    code = refused(work)
+    assert code is None or code.startswith("model_")
 
 
 @given(st.text())

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from tests.conformance.desk import CRASH_LIMIT, Desk
 
+from tests.conformance.desk import CRASH_LIMIT, Desk
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import LeaseLost
 from turnkeeper_storage.model import Run, RunStatus
@@ -44,7 +44,6 @@ class ModelSession:
     epoch: int = 0
     zombies: list[Job] = field(default_factory=list)
 
-    @property
     def head(self) -> ModelRun | None:
         return next((run for run in self.runs if run.status in OPEN), None)
 
@@ -89,7 +88,7 @@ class Queues(RuleBasedStateMachine):
     @rule(name=NAME)
     def claim(self, name: str) -> None:
         session = self.model[name]
-        may = session.is_free and session.head is not None
+        may = session.is_free and session.head() is not None
         job = self.do(self.desk.claim(name))
         assert (job is not None) == may
         if job is not None:
@@ -97,14 +96,14 @@ class Queues(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        stale = {name for name, session in self.model.items() if session.is_free and session.head is not None}
+        stale = {name for name, session in self.model.items() if session.is_free and session.head()}
         jobs = {job.run.session_id: job for job in self.do(self.desk.sweep())}
         assert set(jobs) == stale
         for name, job in jobs.items():
             self._took(self.model[name], job)
 
     def _took(self, session: ModelSession, job: Job) -> None:
-        head = session.head
+        head = session.head()
         assert head is not None
         assert job.run.id == head.run.id
         assert job.lease.epoch > session.epoch
@@ -120,11 +119,12 @@ class Queues(RuleBasedStateMachine):
     @rule(name=NAME, go_on=st.booleans(), status=st.sampled_from([RunStatus.COMPLETED, RunStatus.FAILED]))
     def finish(self, name: str, go_on: bool, status: RunStatus) -> None:
         session = self.model[name]
-        if session.holder is None or session.head is None:
+        head = session.head()
+        if session.holder is None or head is None:
             return
-        session.head.status = status
+        head.status = status
         finished = self.do(self.desk.finish(session.holder, go_on=go_on, status=status))
-        following = session.head
+        following = session.head()
         if following is not None and go_on:
             assert finished.next is not None
             assert finished.next.run.id == following.run.id
@@ -140,7 +140,7 @@ class Queues(RuleBasedStateMachine):
     def release(self, name: str) -> None:
         session = self.model[name]
         if session.holder is not None:
-            assert self.do(self.desk.release(session.holder.lease)) == (session.head is not None)
+            assert self.do(self.desk.release(session.holder.lease)) == (session.head() is not None)
             session.holder, session.is_over = None, False
 
     @rule(name=NAME)
@@ -159,7 +159,7 @@ class Queues(RuleBasedStateMachine):
         cancelled = self.do(self.desk.cancel(known.run))
         if known.status is RunStatus.QUEUED:
             known.status = RunStatus.CANCELLED
-            assert cancelled.wake == (session.is_free and session.head is not None)
+            assert cancelled.wake == (session.is_free and session.head() is not None)
         assert cancelled.run.status is known.status
 
     @rule(name=NAME, write=st.sampled_from(["finish", "release"]))
@@ -189,7 +189,7 @@ class Queues(RuleBasedStateMachine):
             assert [run.status for run in stored] == [known.status for known in session.runs]
             assert sum(run.status is RunStatus.RUNNING for run in stored) <= 1
             row = self.do(self.desk.row(name))
-            assert (row["runnable_since"] is not None) == (session.head is not None)
+            assert (row["runnable_since"] is not None) == (session.head() is not None)
             assert (row["lease_id"] is not None) == (session.holder is not None)
             assert row["epoch"] >= session.epoch
 
@@ -201,7 +201,7 @@ def test_the_verbs_do_what_the_model_does(sqlite_template: Path) -> None:
     run_state_machine_as_test(
         OnTemplate,
         settings=settings(
-            max_examples=60,
+            max_examples=30,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnkeeper_storage.model import EventType, Run, RunOptions, RunStatus
@@ -33,12 +33,14 @@ def test_every_status_has_its_arrows() -> None:
     assert set(ARROWS) == set(RunStatus)
 
 
+@settings(deadline=None)
 @given(STATUSES, STATUSES)
 def test_no_arrow_leads_out_of_a_terminal_status(before: RunStatus, after: RunStatus) -> None:
     assert not (before in TERMINAL and is_allowed(before, after))
     assert before.is_terminal == (before in TERMINAL)
 
 
+@settings(deadline=None)
 @given(STATUSES)
 def test_every_status_reaches_a_terminal_one(status: RunStatus) -> None:
     reached, new = {status}, {status}
@@ -48,6 +50,7 @@ def test_every_status_reaches_a_terminal_one(status: RunStatus) -> None:
     assert reached & TERMINAL
 
 
+@settings(deadline=None)
 @given(RUNS, st.booleans(), st.integers(1, 9))
 def test_a_claim_starts_what_may_run_and_leaves_the_rest(head: Run, taken_over: bool, limit: int) -> None:
     decision = decide_claim(head, taken_over=taken_over, crash_limit=limit)
@@ -59,6 +62,7 @@ def test_a_claim_starts_what_may_run_and_leaves_the_rest(head: Run, taken_over: 
     assert head.status is RunStatus.RUNNING or is_allowed(head.status, decision.status)
 
 
+@settings(deadline=None)
 @given(RUNS, st.booleans(), st.integers(1, 9))
 def test_only_a_run_that_worked_under_a_lease_nobody_gave_back_counts_a_crash(
     head: Run, taken_over: bool, limit: int
@@ -70,6 +74,7 @@ def test_only_a_run_that_worked_under_a_lease_nobody_gave_back_counts_a_crash(
         assert not decision.is_poisoned or decision.crashes >= limit
 
 
+@settings(deadline=None)
 @given(RUNS, st.integers(1, 9))
 def test_a_run_starts_once_and_every_later_claim_restarts_its_turn(head: Run, limit: int) -> None:
     decision = decide_claim(head, taken_over=False, crash_limit=limit)
@@ -81,6 +86,7 @@ def test_a_run_starts_once_and_every_later_claim_restarts_its_turn(head: Run, li
         assert decision.event is (EventType.STARTED if head.started_at is None else None)
 
 
+@settings(deadline=None)
 @given(STATUSES)
 def test_a_cancel_ends_what_waits_flags_what_works_and_leaves_the_rest(status: RunStatus) -> None:
     match decide_cancel(status):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.fakes.chat_server import chunk
 
+from tests.fakes.chat_server import chunk
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_worker.models.base import Delta, ModelError
 from turnkeeper_worker.models.chat_answer import StreamedCompletion, read_completion

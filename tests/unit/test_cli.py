@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from tests.fakes.processes import Processes
 
+from tests.fakes.processes import Processes
 from turnkeeper.cli.main import run
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.migrate import HEAD

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fakes.processes import Processes
 
+from tests.fakes.processes import Processes
 from turnkeeper.cli.loading import load_app
 from turnkeeper.cli.main import run
 from turnkeeper_storage.errors import ConfigurationError

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
-from tests.fakes.bell import Bell
 
+from tests.fakes.bell import Bell
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest

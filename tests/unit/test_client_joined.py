@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
 from tests.fakes.bell import Bell
 from tests.fakes.wait import eventually, eventually_sync
-
 from turnkeeper_client import AsyncClient, Client
 from turnkeeper_storage import ids
 from turnkeeper_storage.engine import async_url

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.fakes.bell import Bell
 
+from tests.fakes.bell import Bell
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database

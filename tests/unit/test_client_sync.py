@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import create_engine
+
 from tests.fakes.bell import Bell
 from tests.fakes.processes import Processes
 from tests.fakes.wait import eventually_sync
-
 from turnkeeper_client import Client
 from turnkeeper_client.portal import Portal
 from turnkeeper_storage import ids

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import typer
-from tests.fakes.pages import FENCE, PAGES, ROOT, blocks_of, lines_of, names
 
+from tests.fakes.pages import FENCE, PAGES, ROOT, blocks_of, lines_of, names
 from turnkeeper.cli.main import app as command_line
 from turnkeeper_storage.settings import Settings
 
@@ -42,13 +42,14 @@ def test_python_blocks_compile_and_import_what_there_is(page: Path) -> None:
 @ALL
 def test_commands_exist(page: Path) -> None:
     for block in blocks_of(page):
-        if block.language == "sh":
+        if block.language in ("sh", "console"):
             for line in lines_of(block.text):
-                check_command(line)
+                check_command(line, page.parent)
 
 
-def check_command(line: str) -> None:
-    words = shlex.split(line, comments=True)
+def check_command(line: str, folder: Path) -> None:
+    words = shlex.split(line.rstrip().removesuffix("&"), comments=True)
+    words = words[:-1] if words[-1:] == ["&"] else words
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words.pop(0)
     match words[:2]:
@@ -60,7 +61,7 @@ def check_command(line: str) -> None:
         case ["python", "-m"]:
             assert importlib.util.find_spec(words[2]) is not None, line
         case ["python", script]:
-            assert (ROOT / script).is_file(), line
+            assert (ROOT / script).is_file() or (folder / script).is_file(), line
         case ["pip", "install"]:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             wanted = set(re.findall(r"\w+", "".join(re.findall(r"\[(.*?)\]", line))))
@@ -161,6 +162,17 @@ def _texts(node: ast.expr) -> set[str]:
 
 def test_operations_names_every_failure_code() -> None:
     assert {row[0] for row in table("docs/operations.md", "Failure codes")} == codes_in_source()
+
+
+@pytest.mark.parametrize(("word", "file"), [("PROTOCOL", "protocol"), ("DESIGN", "design")])
+def test_what_comments_refer_to_is_there(word: str, file: str) -> None:
+    page = (ROOT / "docs" / f"{file}.md").read_text(encoding="utf-8")
+    sources = [path for part in ("api_client", "storage", "worker") for path in (ROOT / part).rglob("*.py")]
+    found = [re.findall(rf"{word} §?(\d+)(?:\.(\d+))?", path.read_text("utf-8")) for path in sources]
+    for section, rule in {reference for references in found for reference in references}:
+        text = page.partition(f"\n## {section}. ")[2].partition("\n## ")[0]
+        assert text, f"{word} {section} is not in docs/{file}.md"
+        assert not rule or f"\n{rule}. " in text, f"{word} {section}.{rule} is not in docs/{file}.md"
 
 
 def test_the_readme_is_short() -> None:

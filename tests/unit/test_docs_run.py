@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.pages import PAGES, ROOT, Block, blocks_of, lines_of, names
 
+from tests.fakes.pages import PAGES, ROOT, Block, blocks_of, lines_of, names
 from turnkeeper import Client, Turnkeeper
 from turnkeeper.cli.main import run as run_command
 from turnkeeper.practice.server import PracticeServer

@@ -11,6 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, DefaultAioHttpClient
 from openai.types.responses import Response, ResponseFunctionToolCall, ResponseStreamEvent
+
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel, echo
 from tests.fakes.processes import Processes

@@ -12,8 +12,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from openai.types.responses import FunctionToolParam, Response, ResponseFunctionToolCall, ResponseInputParam
-from tests.fakes.wait import eventually
 
+from tests.fakes.wait import eventually
 from turnkeeper.practice.server import PracticeServer
 
 STATUS: FunctionToolParam = {

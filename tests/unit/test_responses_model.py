@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel
-
 from turnkeeper.practice import wire
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import load_settings

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import BaseModel
+
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel
-
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.items import Item, Json, text_of
 from turnkeeper_storage.settings import load_settings

@@ -18,6 +18,7 @@ import redis
 from kombu.connection import Connection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
+
 from tests.fakes import databases
 from tests.fakes.embedded import CannotStart, EmbeddedPostgres, EmbeddedRedis
 from tests.fakes.processes import Processes

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import Executable, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
 from tests.fakes.processes import Processes
 from tests.fakes.wait import eventually
-
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.engine import async_url
 from turnkeeper_storage.errors import (
@@ -259,7 +259,7 @@ async def test_work_that_cannot_be_repeated_is_repeated_when_nothing_was_committ
         if attempts == 1:
             await uow.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    await postgres.transact(work, repeatable=False)
+    await postgres.transact_once(work)
     assert attempts == 2
     assert await scalar(postgres, "SELECT count(*) FROM counters") == 1
 
@@ -274,7 +274,7 @@ async def cut_at_commit(database: Database, *, repeatable: bool) -> int:
         if attempts == 1:
             await uow.execute(text("INSERT INTO dies_at_commit VALUES (1)"))
 
-    await database.transact(work, repeatable=repeatable)
+    await (database.transact if repeatable else database.transact_once)(work)
     return attempts
 
 

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+
 from tests.fakes.processes import Processes
 from tests.fakes.wait import eventually
-
 from turnkeeper_storage.doorbell import EXPIRY_SECONDS, WAKE_TASK, Doorbell, make_celery
 
 

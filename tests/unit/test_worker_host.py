@@ -246,22 +246,21 @@ async def swept_while_stopping(worker: Worker) -> None:
     await stopping
 
 
-async def test_a_worker_whose_database_is_gone_for_a_claim_lives_on(migrated_sqlite: str) -> None:
+async def test_a_worker_whose_database_fails_in_a_new_way_sweeps_on(migrated_sqlite: str) -> None:
     async with (
         ScriptedModel(answer=echo) as model,
         running_worker(migrated_sqlite, model, agents=[agent], sweep_seconds=0.05) as worker,
     ):
-        transact, failures = worker.database.transact, iter(range(3))
+        transact, failures = worker.database.transact, list[str]()
 
         async def broken(work):  # type: ignore[no-untyped-def]
-            if next(failures, None) is not None:
-                raise OSError("as a driver would, unwrapped")
-            return await transact(work)
+            failures.append("as a driver would, unwrapped")
+            raise OSError(failures[-1])
 
         worker.database.transact = broken  # type: ignore[method-assign]
-        await eventually(lambda: next(failures, None) is None)
+        await eventually(lambda: len(failures) > 2)
+        worker.database.transact = transact  # type: ignore[method-assign]
+        worker.bell.listener = None  # only a sweep can find the run
         (run,) = await enqueue(worker.client, "s")
 
         assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
-
-

@@ -146,7 +146,9 @@ async def test_a_model_that_invents_a_tool_is_told_what_there_is(migrated_sqlite
         run = await worker.client.enqueue("s", "hello", agent="support")
 
         assert (await run.wait(10)).status is RunStatus.COMPLETED
-        assert shown(model.requests[1])[-1] == "= Tool error: there is no tool 'invented'; there are: look, pay"
+        assert (
+            shown(model.requests[1])[-1] == "= Tool error: there is no tool 'invented'; there are: look, pay"
+        )
 
 
 async def test_the_merged_input_is_made_once_though_the_callback_would_differ(migrated_url: str) -> None:

@@ -31,8 +31,8 @@ async def explode() -> str:
 agent = Agent(name="support", model="gpt-5.2", tools=[look, explode])
 
 
-async def ended(worker: Worker, message: str = "hello", **options: bool) -> RunSnapshot:
-    run = await worker.client.enqueue("s", message, agent="support", **options)
+async def ended(worker: Worker, message: str = "hello", *, stream: bool = False) -> RunSnapshot:
+    run = await worker.client.enqueue("s", message, agent="support", stream=stream)
     return await run.wait(10)
 
 

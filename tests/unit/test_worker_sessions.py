@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 
 from tests.fakes.model_server import ScriptedModel, echo
@@ -10,7 +12,7 @@ from tests.fakes.wait import eventually
 from tests.fakes.worker import Worker, running_worker, texts
 from turnkeeper_storage import ids
 from turnkeeper_storage.model import RunStatus
-from turnkeeper_storage.tables import sessions
+from turnkeeper_storage.tables import session_items, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_worker.agents import Agent
 
@@ -29,6 +31,15 @@ async def lease_and_epoch(worker: Worker) -> tuple[str | None, int]:
     return await worker.database.read(read)
 
 
+async def epochs_of_items(worker: Worker) -> list[int]:
+    epochs = select(session_items.c.epoch).order_by(session_items.c.position)
+
+    async def read(uow: UnitOfWork) -> list[int]:
+        return [row[0] for row in await uow.execute(epochs)]
+
+    return await worker.database.read(read)
+
+
 async def test_the_runs_of_a_session_are_worked_off_under_one_lease(migrated_url: str) -> None:
     async with (
         ScriptedModel(answer=echo) as model,
@@ -38,9 +49,10 @@ async def test_the_runs_of_a_session_are_worked_off_under_one_lease(migrated_url
         runs = [await worker.client.enqueue("s", str(n), agent="support") for n in range(3)]
         model.release()
         await runs[-1].wait(10)
-        await eventually(lambda: worker.holds == 0)
+        await eventually(lambda: worker.host.in_work == 0)
 
-        assert await lease_and_epoch(worker) == (None, 1)
+        assert await epochs_of_items(worker) == [1] * 6
+        assert (await lease_and_epoch(worker))[0] is None
 
 
 async def test_a_run_that_comes_while_the_session_is_worked_on_needs_no_bell(migrated_url: str) -> None:
@@ -69,10 +81,10 @@ async def test_after_its_budget_of_runs_a_session_is_given_back_and_rung_for(mig
         worker.bell.rung.clear()
         model.release()
         await runs[-1].wait(10)
-        await eventually(lambda: worker.holds == 0)
+        await eventually(lambda: worker.host.in_work == 0)
 
         assert worker.bell.rung == [KEY, KEY]
-        assert await lease_and_epoch(worker) == (None, 3)
+        assert await epochs_of_items(worker) == [1] * 4 + [2] * 4 + [3] * 2
         assert texts(await worker.history("s"))[::2] == ["0", "1", "2", "3", "4"]
 
 
@@ -108,7 +120,7 @@ async def test_a_run_whose_agent_is_not_here_is_left_to_a_worker_that_has_it(mig
 
 
 async def test_a_run_whose_agent_nobody_has_fails_after_the_grace_time(migrated_url: str) -> None:
-    settings = {"agent_grace_seconds": 0.2, "sweep_seconds": 0.05}
+    settings: dict[str, Any] = {"agent_grace_seconds": 0.2, "sweep_seconds": 0.05}
     async with (
         ScriptedModel(text("next")) as model,
         running_worker(migrated_url, model, agents=[other], starts=False) as gone,

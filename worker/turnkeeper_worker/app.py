@@ -34,8 +34,8 @@ class Turnkeeper:
     which gets our two tasks and is otherwise left alone. `session_factory(session_id)` gives the session that
     runs use instead of the one in the database; it may take a `tenant` too. `session_input_callback`: for
     agents without one of their own.
-    `model`: a function that makes the model client out of the settings, called on the worker's loop and closed
-    at its end; by default `settings.model_api` says which. `runner`: another way to take a turn.
+    `model`: a function that makes the model client out of the settings, called on the worker's loop, at whose
+    end it is closed; by default `settings.model_api` says which. `runner`: another way to take a turn.
     Settings come from `settings`, or the environment with what is given as keywords on top (see `Settings`).
 
     Raises ConfigurationError.

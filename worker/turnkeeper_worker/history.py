@@ -164,7 +164,7 @@ def is_telling(tail: Sequence[str], new: Sequence[str]) -> bool:
         for looks in range(added + 1, len(new) + 1):
             shown = [*tail, *new[:added]]
             expected = [*tail, *new[:looks]]
-            if shown == expected[-len(shown) :]:
+            if shown == expected[len(expected) - len(shown) :]:
                 return False
     return True
 

@@ -21,7 +21,6 @@ from turnkeeper_storage.model import Merged, Run, RunError, RunStatus, ToolCall,
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import checkpoint
-from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.finish import Ending
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
@@ -133,10 +132,8 @@ class RunLoop:
 
     def poisoned(self) -> Outcome:
         """The ending of a run that crashed its workers too often."""
-        crashes = self._state.run.crashes
-        return self._failed(
-            "poisoned", f"the run's worker crashed {crashes} times in its turn; it is given up"
-        )
+        times = self._state.run.crashes
+        return self._failed("poisoned", f"the run's worker crashed {times} times in its turn; it is given up")
 
     async def load(self) -> None:
         """Read what the run has done so far."""
@@ -173,12 +170,9 @@ class RunLoop:
         # A streamed run shows its input before the model speaks: a boundary of its own.
         run, seconds = self._state.run, self._around.settings.lease_seconds
         entry = Entry.of(merged, [], 0)
-        add: AddItems | None = await self._history.prepare(
-            self._held.lease, run.id, INPUT, entry, merged.model_input
-        )
-        await self._commit(
-            lambda uow: checkpoint.store_input(uow, self._held.lease, run, merged, add, seconds)
-        )
+        lease = self._held.lease
+        add = await self._history.prepare(lease, run.id, INPUT, entry, merged.model_input)
+        await self._commit(lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds))
         self._state.run = replace(run, merged_input=merged.model_input, stored_input=merged.stored_input)
 
     async def _steps(self) -> Outcome:

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from turnkeeper.demo import script
 from turnkeeper.demo.evidence import check_is_empty, read_facts, read_held
 from turnkeeper.demo.facts import Death, Held, Worker
-from turnkeeper.demo.processes import POLL_SECONDS, Child, DemoFailed, Terminated, ending_signals
+from turnkeeper.demo.processes import POLL_SECONDS, Child, DemoFailed
 from turnkeeper.demo.proofs import prove
 from turnkeeper.demo.report import Report
+from turnkeeper.demo.signals import EndingSignals, Terminated
 from turnkeeper.demo.stage import Stage, Wishes, set_up, start_workers
 from turnkeeper_client import AsyncClient, AsyncRunHandle
 from turnkeeper_storage.database import Database
@@ -33,20 +34,20 @@ def run_demo(keep: bool = False, database_url: str | None = None, broker_url: st
     own; a database that is given must be empty. Blocks, and owns the process' signals meanwhile. Raises
     DemoFailed when it cannot be played, ConfigurationError when something is missing.
     """
-    report = Report()
+    report, wishes = Report(), Wishes(keep, database_url, broker_url)
     try:
-        with ending_signals(), set_up(Wishes(keep, database_url, broker_url)) as (stage, children):
+        with EndingSignals() as signals, set_up(wishes, signals) as (stage, children):
             report.used(stage.uses)
-            asyncio.run(_prepare(stage))
+            signals.run(_prepare(stage))
             with report.waiting("two workers start"):
                 workers = start_workers(children)
-            is_proved = asyncio.run(_play(stage, workers, report))
+            is_proved = signals.run(_play(stage, workers, report))
     except KeyboardInterrupt:
         report.note("Interrupted; everything that was started is stopped.")
         return INTERRUPTED
-    except Terminated as signal:
+    except Terminated as ended:
         report.note("Ended by a signal; everything that was started is stopped.")
-        return 128 + signal.number
+        return 128 + ended.number
     if keep:
         report.note(f"Kept: {stage.folder}")
         report.note(f"Look at it: turnkeeper sessions --database-url '{stage.database_url}' show ana")
@@ -106,7 +107,7 @@ async def _kill_one(
             await following
     finally:
         following.cancel()
-        await asyncio.wait([following])
+        await asyncio.gather(following, return_exceptions=True)
     return death, _as_worker(survivor)
 
 

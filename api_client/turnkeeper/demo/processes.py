@@ -1,4 +1,4 @@
-"""The demo's processes: each in a group of its own, its output in a file, none left behind."""
+"""The demo's children: processes in groups of their own, their output in files, none left behind."""
 
 from __future__ import annotations
 
@@ -7,33 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from turnkeeper_storage.errors import TurnkeeperError
 
 STOP_SECONDS = 8.0
 POLL_SECONDS = 0.02
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailed(TurnkeeperError):
     """The demo could not be played to its end; the text says what happened and where to look."""
-
-
-class Terminated(SystemExit):
-    """SIGTERM or SIGHUP came; `number` says which.
-
-    A SystemExit, because an event loop lets that one through, whichever of its tasks it hits.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.number = number
 
 
 class Child:
@@ -121,32 +107,3 @@ class Children:
         for child in self._children:
             if not child.stopped_by(limit):
                 child.kill()
-
-
-@contextlib.contextmanager
-def ending_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Terminated within the block, so that what was started is ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated(number)
-
-    # one that is ignored stays so: `nohup` means it
-    before = {number: signal.getsignal(number) for number in (*_ENDINGS, signal.SIGINT)}
-    for number in _ENDINGS:
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def ignore_signals() -> None:
-    """From here on a second Ctrl-C does not disturb the clearing up; `ending_signals` undoes it."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (*_ENDINGS, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,8 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from turnkeeper.demo import script
-from turnkeeper.demo.processes import Child, Children, ignore_signals
+from turnkeeper.demo.processes import Child, Children
+from turnkeeper.demo.signals import EndingSignals
 from turnkeeper.servers.valkey import NoValkey, serve_valkey
 from turnkeeper_storage.engine import async_url
 from turnkeeper_storage.errors import ConfigurationError
@@ -48,7 +49,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def set_up(wishes: Wishes) -> Iterator[tuple[Stage, Children]]:
+def set_up(wishes: Wishes, signals: EndingSignals) -> Iterator[tuple[Stage, Children]]:
     """Folder, broker, model and environment; the block starts the workers itself.
 
     Raises ConfigurationError where there is no broker, DemoFailed when the practice model does not start.
@@ -58,7 +59,7 @@ def set_up(wishes: Wishes) -> Iterator[tuple[Stage, Children]]:
         broker_url, broker = stack.enter_context(_broker(wishes.broker_url))
         database_url, database = _database(wishes.database_url, folder)
         children = stack.enter_context(Children(folder))
-        stack.push(_undisturbed)
+        stack.callback(signals.ignore)
         model, practice_url = _model(children)
         stage = Stage(
             folder=folder,
@@ -78,10 +79,6 @@ def start_workers(children: Children) -> tuple[Child, Child]:
     for worker in workers:
         worker.wait_for(" ready.", script.START_SECONDS)
     return workers[0], workers[1]
-
-
-def _undisturbed(*_: object) -> None:
-    ignore_signals()
 
 
 @contextlib.contextmanager

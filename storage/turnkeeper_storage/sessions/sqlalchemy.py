@@ -78,9 +78,8 @@ class SQLAlchemySession:
         if not new:
             return
         await self._ready()
-        await self._database.transact(
-            lambda uow: edit.add_items(uow, self.session_key, self.tenant, self.session_id, new),
-            repeatable=False,
+        await self._database.transact_once(
+            lambda uow: edit.add_items(uow, self.session_key, self.tenant, self.session_id, new)
         )
 
     async def add_items_in(self, uow: UnitOfWork, items: Sequence[Item]) -> None:
@@ -89,8 +88,8 @@ class SQLAlchemySession:
 
     async def pop_item(self) -> Item | None:
         await self._ready()
-        return await self._database.transact(
-            lambda uow: edit.pop_item(uow, self.session_key, self.session_id), repeatable=False
+        return await self._database.transact_once(
+            lambda uow: edit.pop_item(uow, self.session_key, self.session_id)
         )
 
     async def clear_session(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from turnkeeper_storage.errors import InvalidInput
 from turnkeeper_storage.items import Item, Json, encode
 from turnkeeper_worker.models.answer import broken, cut, failure, read_response
 from turnkeeper_worker.models.base import Delta, ModelError, ModelResponse
@@ -202,8 +203,12 @@ def _call_item(call: Mapping[str, Json], place: int) -> Item:
 
 
 def _arguments(value: Json) -> str:
-    # Some servers give the object itself.
-    return value if isinstance(value, str) else "" if value is None else encode(value, field="arguments")
+    if isinstance(value, str) or value is None:
+        return value or ""
+    try:
+        return encode(value)  # some servers give the object itself
+    except InvalidInput:  # NaN, which Python's JSON reader lets through
+        raise broken("the arguments of a call are no JSON") from None
 
 
 def _usage(given: Json) -> dict[str, Json]:

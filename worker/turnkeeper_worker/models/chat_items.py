@@ -128,7 +128,7 @@ def _output_text(output: Json) -> str:
         return encode(output, field="output")
     # A tool's message is text, whatever else a user's may be.
     for part in output:
-        if not isinstance(part, dict) or part.get("type") not in _TEXTS:
+        if _type_of(part) not in _TEXTS:
             raise unsupported(f"tool output with a part of type {word(_type_of(part))}")
     return "\n".join(_text(part) for part in output)
 
