@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -102,14 +103,19 @@ class Echo:
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         content = f"{request.model} heard {request.input[-1]['content']!r}"
         if on_delta is not None:
-            on_delta(Delta("text", content))
+            done = on_delta(Delta("text", content))
+            if inspect.isawaitable(done):
+                await done
         return ModelResponse(None, [{"role": "assistant", "content": content}], Usage(requests=1))
 
     async def aclose(self) -> None:
         self.closed_on = asyncio.get_running_loop()
 
 
-async def test_a_model_of_ones_own_is_made_and_closed_on_the_workers_loop(migrated_url: str) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_model_of_ones_own_is_made_and_closed_on_the_workers_loop(
+    migrated_url: str, streamed: bool
+) -> None:
     made: list[Echo] = []
 
     def make(settings: Settings) -> Echo:
@@ -123,7 +129,7 @@ async def test_a_model_of_ones_own_is_made_and_closed_on_the_workers_loop(migrat
     await asyncio.to_thread(runtime.start)
     try:
         async with AsyncClient(settings=settings) as client:
-            run = await client.enqueue("customer-42", "hello", agent="support")
+            run = await client.enqueue("customer-42", "hello", agent="support", stream=streamed)
             assert (await run.wait(timeout=10)).output == "m-1 heard 'hello'"
     finally:
         await asyncio.to_thread(runtime.stop)

@@ -188,18 +188,38 @@ async def test_near_the_end_of_the_grace_time_the_rest_is_cancelled_and_given_ba
             assert (await other.run(run)).crashes == 0
 
 
-async def test_bells_that_are_unclaimed_at_the_end_are_rung_again(migrated_sqlite: str) -> None:
+async def test_bells_that_are_unclaimed_at_the_end_are_rung_again_at_once(migrated_sqlite: str) -> None:
     async with (
-        ScriptedModel(text("never heard")) as model,
+        ScriptedModel(text("done")) as model,
         running_worker(migrated_sqlite, model, agents=[agent], concurrency=1) as worker,
     ):
         model.hold()
         await enqueue(worker.client, "a", "b", "c")
         await model.wait_for(1)
         worker.bell.rung.clear()
-        await worker.host.stop(5.0)
+        stopping = asyncio.create_task(worker.host.stop(20.0))
+        await eventually(lambda: sorted(worker.bell.rung) == sorted([key("b"), key("c")]))
+        assert worker.holds == 1  # they did not wait for what is in work
+        model.release()
+        await stopping
 
-        assert sorted(worker.bell.rung) == sorted([key("a"), key("b"), key("c")])
+
+async def test_a_bell_for_a_session_on_its_way_back_is_passed_on_at_the_end(migrated_sqlite: str) -> None:
+    async with (
+        ScriptedModel(text("done")) as model,
+        running_worker(migrated_sqlite, model, agents=[agent]) as worker,
+    ):
+        model.hold()
+        await enqueue(worker.client, "s")
+        await model.wait_for(1)
+        worker.bell.rung.clear()
+        stopping = asyncio.create_task(worker.host.stop(20.0))
+        await eventually(lambda: worker.host.is_stopping)
+        worker.host.ring(key("s"))
+        model.release()
+        await stopping
+
+        assert worker.bell.rung == [key("s")]
 
 
 async def test_a_bell_that_comes_while_the_worker_stops_is_passed_on(migrated_sqlite: str) -> None:
