@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Executable, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -207,7 +208,8 @@ async def test_a_database_that_is_away_is_told_quickly() -> None:
 
 
 async def test_a_database_of_a_wrong_name_is_a_matter_of_configuration(postgres_database: str) -> None:
-    database = Database(f"{postgres_database}_not_there")
+    missing = make_url(postgres_database).set(database="tk_test_not_there")
+    database = Database(missing.render_as_string(hide_password=False))
     with pytest.raises(ConfigurationError, match="create it"):
         await scalar(database, "SELECT 1")
     await database.aclose()
