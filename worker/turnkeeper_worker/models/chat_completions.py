@@ -10,18 +10,14 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import openai
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncOpenAI
 
-from turnkeeper_storage.items import Json
-from turnkeeper_worker.models.answer import broken, cut
 from turnkeeper_worker.models.base import ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.chat_answer import StreamedCompletion, read_completion, server_fault
 from turnkeeper_worker.models.chat_request import request_body
-from turnkeeper_worker.models.failures import from_client, timed_out
-from turnkeeper_worker.models.responses import CONNECT_TIMEOUT
+from turnkeeper_worker.models.posting import attempt, post, post_streamed
 
 # How long to wait after the answer's end for its usage and for `[DONE]`; servers that send neither exist.
 TAIL_TIMEOUT = 1.0
@@ -38,33 +34,22 @@ class ChatCompletionsModel:
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""
         answer = StreamedCompletion()
-        try:
-            async with asyncio.timeout(request.timeout) as limit:
-                if on_delta is None:
-                    return read_completion(await self._post(request))
-                await self._read(request, answer, on_delta)
-                return answer.response()
-        except ModelError as error:
-            error.started = answer.has_started
-            raise
-        except TimeoutError:
-            if not limit.expired():
-                raise  # the caller's own, out of on_delta
-            failed = timed_out(request)
-        except openai.APIError as error:
-            failed = _failed(error, request, answer)
-        except json.JSONDecodeError:
-            failed = broken("it is no JSON")
-        failed.started = answer.has_started
-        # Without the cause: the client's errors hold the request, and with it the input and the key.
-        raise failed from None
+
+        async def ask() -> ModelResponse:
+            if on_delta is None:
+                return read_completion(await post(self._client, _PATH, request_body(request), request))
+            await self._read(request, answer, on_delta)
+            return answer.response()
+
+        return await attempt(request, answer, ask, _stream_fault)
 
     async def aclose(self) -> None:
         """Close the client and its connections."""
         await self._client.close()
 
     async def _read(self, request: ModelRequest, answer: StreamedCompletion, on_delta: OnDelta) -> None:
-        async with await self._post_streamed(request) as stream:
+        body = request_body(request, stream=True)
+        async with await post_streamed(self._client, _PATH, body, request) as stream:
             answer.is_open = True
             chunks = aiter(stream)
             while (chunk := await _next(chunks, answer)) is not _END:
@@ -72,20 +57,6 @@ class ChatCompletionsModel:
                     done = on_delta(delta)
                     if inspect.isawaitable(done):
                         await done
-
-    async def _post(self, request: ModelRequest) -> Json:
-        body = request_body(request)
-        return await self._client.post(_PATH, body=body, cast_to=object, options=_options(request))
-
-    async def _post_streamed(self, request: ModelRequest) -> AsyncStream[object]:
-        return await self._client.post(
-            _PATH,
-            body=request_body(request, stream=True),
-            cast_to=object,
-            options=_options(request),
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
 
 
 async def _next(chunks: AsyncIterator[object], answer: StreamedCompletion) -> object:
@@ -99,15 +70,7 @@ async def _next(chunks: AsyncIterator[object], answer: StreamedCompletion) -> ob
         return _END
 
 
-def _failed(error: openai.APIError, request: ModelRequest, answer: StreamedCompletion) -> ModelError:
-    if not isinstance(error, (openai.APIStatusError, openai.APIConnectionError)):
-        return server_fault(error.body)  # an `error` object in the stream
-    failed = from_client(error, request)
-    # reached it was, then it broke off
-    return cut() if answer.is_open and failed.code == "model_unreachable" else failed
-
-
-def _options(request: ModelRequest) -> Any:
-    headers = {"Idempotency-Key": request.idempotency_key} if request.idempotency_key else {}
-    timeout = openai.Timeout(request.timeout, connect=min(CONNECT_TIMEOUT, request.timeout))
-    return {"timeout": timeout, "max_retries": 0, "headers": headers}
+def _stream_fault(error: openai.APIError) -> ModelError | None:
+    if isinstance(error, (openai.APIStatusError, openai.APIConnectionError)):
+        return None
+    return server_fault(error.body)
