@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SERVERS ?= auto
+# what to run instead of everything, e.g. PYTEST_ARGS="tests/fundamentals -x"
 PYTEST_ARGS ?=
+# most tests wait: a few more processes than cores
+JOBS ?= 3
+PYTEST = TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs format clean
@@ -21,7 +25,12 @@ demo: $(VENV)/.installed ## the main job on real processes: no server, no API ke
 	$(BIN)/turnkeeper demo
 
 test: $(VENV)/.installed ## all tests; SERVERS=embedded ignores servers that are running here
-	TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest $(PYTEST_ARGS)
+ifeq ($(strip $(PYTEST_ARGS)),)
+	$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone"
+	$(PYTEST) -m alone
+else
+	$(PYTEST) $(PYTEST_ARGS)
+endif
 
 check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
 	$(BIN)/ruff check .

@@ -102,7 +102,9 @@ def _described(found: griffe.Object) -> Iterator[str]:
         init = found.members.get("__init__")
         if init is not None and init.docstring:
             yield f"{_text(init.docstring.value)}\n"
-        for member in found.members.values():
+        # the methods of a client stand in more than one of our classes
+        for named in {**found.inherited_members, **found.members}.values():
+            member = named.final_target if isinstance(named, griffe.Alias) else named
             if isinstance(member, griffe.Object) and _is_told(member):
                 yield f"### {found.name}.{member.name}\n"
                 yield from _described(member)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -14,6 +15,8 @@ from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
 
 _SERVERS = pytest.StashKey[Servers]()
+# What the servers of other processes were, when the tests are spread over some.
+_ELSEWHERE = pytest.StashKey[list[str]]()
 # A fixture that needs a server gives its tests that server's mark.
 _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbitmq_url": "rabbitmq"}
 
@@ -21,6 +24,7 @@ _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbi
 def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[_SERVERS] = Servers()
+        config.stash[_ELSEWHERE] = []
     except Misconfigured as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -28,6 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SERVERS in config.stash:
         config.stash[_SERVERS].stop()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:  # one of several processes: the one that reports hears of our servers
+        output["servers"] = session.config.stash[_SERVERS].summary()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    lines = getattr(node, "workeroutput", {}).get("servers", [])
+    node.config.stash[_ELSEWHERE].extend(lines)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash[_SERVERS].summary()
+    lines = dict.fromkeys((*config.stash[_SERVERS].summary(), *config.stash[_ELSEWHERE]))
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
     missed = {kind: sum(_skip_reason(kind) in text for text in skipped) for kind in _MARKS.values()}
     if lines:

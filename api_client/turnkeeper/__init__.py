@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from turnkeeper_client import (
+        ApprovalPage,
+        ApprovalSnapshot,
         AsyncClient,
         AsyncRunHandle,
         Client,
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
         SessionPage,
     )
     from turnkeeper_storage import (
+        ApprovalConflict,
+        ApprovalPending,
+        ApprovalReason,
+        ApprovalStatus,
         ConfigurationError,
         Conflict,
         DatabaseUnavailable,
@@ -28,18 +34,21 @@ if TYPE_CHECKING:
         InvalidInput,
         MemorySession,
         NotFound,
+        NotParked,
         RunError,
         RunFailure,
         RunStatus,
         SchemaMismatch,
         Session,
         SessionBusy,
+        SessionNotEmpty,
         SessionSettings,
         Settings,
         SQLAlchemySession,
         TransactionalSession,
         TurnkeeperError,
         UnknownAgent,
+        UnknownStateVersion,
         Usage,
         WaitTimeout,
     )
@@ -58,6 +67,8 @@ _WORKER = {
 }
 _CLIENT = frozenset(
     {
+        "ApprovalPage",
+        "ApprovalSnapshot",
         "AsyncClient",
         "AsyncRunHandle",
         "Client",
@@ -73,6 +84,12 @@ _WORKER_NEEDS = frozenset({"aiohttp", "griffe", "griffelib", "openai"})
 
 __all__ = [
     "Agent",
+    "ApprovalConflict",
+    "ApprovalPage",
+    "ApprovalPending",
+    "ApprovalReason",
+    "ApprovalSnapshot",
+    "ApprovalStatus",
     "AsyncClient",
     "AsyncRunHandle",
     "Client",
@@ -85,6 +102,7 @@ __all__ = [
     "MemorySession",
     "ModelSettings",
     "NotFound",
+    "NotParked",
     "RunContext",
     "RunError",
     "RunFailure",
@@ -97,6 +115,7 @@ __all__ = [
     "Session",
     "SessionBusy",
     "SessionInfo",
+    "SessionNotEmpty",
     "SessionPage",
     "SessionSettings",
     "Settings",
@@ -104,6 +123,7 @@ __all__ = [
     "Turnkeeper",
     "TurnkeeperError",
     "UnknownAgent",
+    "UnknownStateVersion",
     "Usage",
     "WaitTimeout",
     "tool",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,16 +10,19 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from turnkeeper_client import checks
+from turnkeeper_client.approvals import AsyncApprovals
 from turnkeeper_client.backend import Backend
+from turnkeeper_client.events import RunEvent
+from turnkeeper_client.following import Following
 from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
 from turnkeeper_client.session_view import ClientSession, SessionFactory
 from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
-from turnkeeper_storage.admission import EnqueueRequest, check_text, new_run
+from turnkeeper_storage.admission import EnqueueRequest, check_on_paused, check_text, new_run
+from turnkeeper_storage.cursor import parse_cursor
 from turnkeeper_storage.doorbell import Rings
-from turnkeeper_storage.errors import NotFound, WaitTimeout
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, NewRun, RunStatus
+from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus
 from turnkeeper_storage.repositories import agents, runs, sessions
 from turnkeeper_storage.repositories.runs import RunFilter
 from turnkeeper_storage.repositories.sessions import SessionFilter
@@ -33,11 +35,8 @@ from turnkeeper_storage.verbs.enqueue import Enqueued
 if TYPE_CHECKING:
     from celery import Celery
 
-FIRST_POLL = 0.01
-LAST_POLL = 0.25
 
-
-class AsyncClient:
+class AsyncClient(AsyncApprovals):
     """Enqueues runs and looks after them, for one tenant.
 
     Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also
@@ -74,6 +73,7 @@ class AsyncClient:
         self.tenant = check_text(self.settings.tenant, "tenant")
         self._session_factory = session_factory
         self._backend = Backend(self.settings, engine=engine, celery=celery, doorbell=doorbell)
+        self._following = Following(self._backend, self.tenant)
         self._commits = CommitWatch()
 
     async def enqueue(
@@ -86,31 +86,30 @@ class AsyncClient:
         stream: bool = False,
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
+        on_paused: OnPaused | str = OnPaused.QUEUE,
         connection: AsyncConnection | None = None,
     ) -> AsyncRunHandle:
         """Accept a run at the end of its session's queue and wake the workers.
 
         The same `idempotency_key` with the same input gives the same run, with another IdempotencyConflict.
-        With `connection` the run stands or falls with the caller's own transaction. Raises InvalidInput,
-        UnknownAgent, InputTooLarge.
+        With `connection` the run stands or falls with the caller's own transaction. `on_paused`: when a run
+        of the session waits for an approval, wait behind it (`"queue"`), raise ApprovalPending (`"reject"`),
+        or cancel it (`"supersede"`). Raises InvalidInput, UnknownAgent, InputTooLarge.
         """
         request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
+        meets = check_on_paused(on_paused)
         if connection is not None:
-            return await self._enqueue_in(connection, request)
+            return await self._enqueue_in(connection, request, meets)
         new = await self.prepare(request)
         database = await self._backend.database()
-        accepted = await database.transact(lambda uow: enqueue_verb.enqueue(uow, new))
+        accepted = await database.transact(lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets))
         if accepted.wake:
             await self._backend.ring(new.session_key)
         return self._handle(accepted)
 
     async def get(self, run_id: str) -> RunSnapshot:
         """The run as it stands. Raises NotFound, for another tenant's run too."""
-        look = partial(runs.get, key=checks.run_key(run_id), run_id=run_id, tenant=self.tenant)
-        run = await (await self._backend.database()).read(look)
-        if run is None:
-            raise NotFound("run", run_id)
-        return RunSnapshot.of(run)
+        return await self._snapshot(run_id)
 
     async def wait(self, run_id: str, timeout: float | None = None) -> RunSnapshot:
         """The run once it has ended or awaits an approval.
@@ -118,18 +117,22 @@ class AsyncClient:
         `timeout` in seconds, None for as long as it takes. Raises WaitTimeout (the run goes on), NotFound.
         """
         limit = checks.check_timeout(timeout)
-        status = await self._status(run_id)
-        deadline = None if limit is None else asyncio.get_running_loop().time() + limit
-        pause = FIRST_POLL
-        try:
-            async with asyncio.timeout_at(deadline):
-                while not _is_settled(status):
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, LAST_POLL)
-                    status = await self._status(run_id)
-        except TimeoutError:
-            raise WaitTimeout(run_id, status.value, limit or 0.0) from None
+        await self._following.until_settled(checks.run_key(run_id), run_id, limit)
         return await self.get(run_id)
+
+    def events(
+        self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """What happens in the run, in order: all durable events past `after`, and the deltas of its answers.
+
+        `after` is the cursor of the last event that one has. The iterator ends after the run's last event;
+        while the run awaits an approval it goes on waiting. `deltas=False` leaves the pieces of streamed
+        answers out. Lost pieces are told as a `gap`; durable events are complete, also while Redis is away.
+        Raises InvalidInput, NotFound and, after `timeout` seconds in all, WaitTimeout (the run goes on).
+        """
+        limit = checks.check_timeout(timeout)
+        key, cursor = checks.run_key(run_id), parse_cursor(after)
+        return self._following.events(key, run_id, cursor, deltas=deltas, timeout=limit)
 
     async def cancel(self, run_id: str) -> RunSnapshot:
         """End a run that waits, flag one that works; one that has ended stays as it is. Raises NotFound."""
@@ -213,26 +216,18 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    async def _enqueue_in(self, connection: AsyncConnection, request: EnqueueRequest) -> AsyncRunHandle:
+    async def _enqueue_in(
+        self, connection: AsyncConnection, request: EnqueueRequest, on_paused: OnPaused
+    ) -> AsyncRunHandle:
         uow = join_async(connection, self.settings.db_schema)
-        accepted = await enqueue_verb.enqueue(uow, await self.prepare(request))
+        accepted = await enqueue_verb.enqueue(uow, await self.prepare(request), on_paused=on_paused)
         if accepted.wake:
             self._commits.add(plain(connection), accepted, self._backend.ring_once_visible)
         return self._handle(accepted)
 
-    async def _status(self, run_id: str) -> RunStatus:
-        status = await self._backend.status(checks.run_key(run_id), run_id, self.tenant)
-        if status is None:
-            raise NotFound("run", run_id)
-        return status
-
     def _handle(self, accepted: Enqueued) -> AsyncRunHandle:
         run = accepted.run
         return AsyncRunHandle(run.id, run.session_id, run.seq, accepted.created, self)
-
-
-def _is_settled(status: RunStatus) -> bool:
-    return status.is_terminal or status is RunStatus.AWAITING_APPROVAL
 
 
 def _settled(settings: Settings | None, **given: str | None) -> Settings:

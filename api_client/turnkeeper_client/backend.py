@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from turnkeeper_client.live_reader import Feed, Hub
 from turnkeeper_storage.admission import check_agent
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Doorbell, Rings, make_celery
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.migrate import check_schema
 from turnkeeper_storage.model import Run, RunStatus
+from turnkeeper_storage.publisher import Publisher, live_publisher
 from turnkeeper_storage.repositories import agents, runs
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.enqueue import Enqueued
@@ -50,6 +52,8 @@ class Backend:
         self._bell: Doorbell | None = None
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._database: Database | None = None
+        self._publisher: Publisher | None = None
+        self._hub: Hub | None = None
         self._is_checked = False
         self._opening = asyncio.Lock()
         self._names: frozenset[str] = frozenset()
@@ -76,6 +80,13 @@ class Backend:
         """Where a run stands, None when there is no such run for this tenant."""
         look = partial(runs.status, key=key, run_id=run_id, tenant=tenant)
         return await (await self.database()).read(look)
+
+    def feed(self, run_id: str, *, deltas: bool) -> Feed:
+        """What is told of a run over Redis; a feed that is never live without one. To be closed."""
+        url = self.settings.live_url
+        if self._hub is None and url is not None:
+            self._hub = Hub(url, self.settings.redis_prefix)
+        return self._hub.open(run_id, deltas=deltas) if self._hub else Feed(None, run_id, deltas=deltas)
 
     async def check_agent(self, name: str) -> None:
         """Raise UnknownAgent when workers have registered agents, and none of this name."""
@@ -108,12 +119,18 @@ class Backend:
         self._check_home()
         while self._watchers:
             await asyncio.wait(set(self._watchers))
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            await hub.aclose()
         bell, self._bell = self._bell, None
         if bell is not None:
             await _close_bell(bell)
         database, self._database = self._database, None
         if database is not None:
             await database.aclose()
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.aclose()
         self._home, self._is_checked, self._names_until = None, False, 0.0
         self._opening = asyncio.Lock()
 
@@ -129,12 +146,14 @@ class Backend:
 
     def _make_database(self) -> Database:
         given = self.settings
+        self._publisher = live_publisher(given)
         return Database(
             None if self._engine is not None else given.database_url,
             engine=self._engine,
             schema=given.db_schema,
             pool_size=given.pool_size,
             lease_seconds=given.lease_seconds,
+            on_events=self._publisher.tell if self._publisher is not None else None,
         )
 
     def _make_bell(self) -> Doorbell:

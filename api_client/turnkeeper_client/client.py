@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,16 +15,18 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_client.async_client import AsyncClient
+from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import RunHandle
 from turnkeeper_client.joined import CommitWatch, join
 from turnkeeper_client.portal import Portal
 from turnkeeper_client.session_view import SessionFactory
 from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionPage
+from turnkeeper_client.sync_approvals import Approvals
 from turnkeeper_storage import ids
-from turnkeeper_storage.admission import EnqueueRequest
+from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, RunStatus
+from turnkeeper_storage.model import AgentRecord, OnPaused, RunStatus
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import drive
 from turnkeeper_storage.verbs import enqueue as enqueue_verb
@@ -65,7 +67,7 @@ class _Running:
         self.portal.close()
 
 
-class Client:
+class Client(Approvals):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
     Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
@@ -118,12 +120,13 @@ class Client:
         stream: bool = False,
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
+        on_paused: OnPaused | str = OnPaused.QUEUE,
         connection: Connection | None = None,
     ) -> RunHandle:
         """See `AsyncClient.enqueue`; `connection` is a synchronous one, of any driver."""
         request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
         if connection is not None:
-            return self._enqueue_in(connection, request)
+            return self._enqueue_in(connection, request, check_on_paused(on_paused))
         handle = self._run(
             lambda client: client.enqueue(
                 session_id,
@@ -133,6 +136,7 @@ class Client:
                 stream=stream,
                 max_turns=max_turns,
                 metadata=metadata,
+                on_paused=on_paused,
             )
         )
         return RunHandle(handle.id, handle.session_id, handle.seq, handle.created, self)
@@ -144,6 +148,14 @@ class Client:
     def wait(self, run_id: str, timeout: float | None = None) -> RunSnapshot:
         """See `AsyncClient.wait`."""
         return self._run(lambda client: client.wait(run_id, timeout))
+
+    def events(
+        self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> Iterator[RunEvent]:
+        """See `AsyncClient.events`; each step of the iterator blocks until something happens."""
+        running = self._here()
+        found = running.client.events(run_id, after, deltas=deltas, timeout=timeout)
+        return running.portal.iterate(found)
 
     def cancel(self, run_id: str) -> RunSnapshot:
         """See `AsyncClient.cancel`."""
@@ -187,10 +199,10 @@ class Client:
     ) -> None:
         self.close()
 
-    def _enqueue_in(self, connection: Connection, request: EnqueueRequest) -> RunHandle:
+    def _enqueue_in(self, connection: Connection, request: EnqueueRequest, on_paused: OnPaused) -> RunHandle:
         uow = join(connection, self.settings.db_schema)
         new = self._run(lambda client: client.prepare(request))
-        accepted = drive(enqueue_verb.enqueue(uow, new))
+        accepted = drive(enqueue_verb.enqueue(uow, new, on_paused=on_paused))
         if accepted.wake:
             self._commits.add(connection, accepted, self._ring_once_visible)
         run = accepted.run

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from turnkeeper_client.events import RunEvent
 from turnkeeper_client.snapshots import RunSnapshot
 
 
@@ -17,9 +19,17 @@ class AsyncRuns(Protocol):
 
     async def cancel(self, run_id: str) -> RunSnapshot: ...
 
+    def events(
+        self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[RunEvent, None]: ...
+
 
 class Runs(Protocol):
     """What a RunHandle needs of its client."""
+
+    def events(
+        self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> Iterator[RunEvent]: ...
 
     def get(self, run_id: str) -> RunSnapshot: ...
 
@@ -54,6 +64,12 @@ class AsyncRunHandle:
         """See `AsyncClient.cancel`."""
         return await self.client.cancel(self.id)
 
+    def events(
+        self, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """See `AsyncClient.events`."""
+        return self.client.events(self.id, after, deltas=deltas, timeout=timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
@@ -76,3 +92,9 @@ class RunHandle:
     def cancel(self) -> RunSnapshot:
         """See `Client.cancel`."""
         return self.client.cancel(self.id)
+
+    def events(
+        self, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> Iterator[RunEvent]:
+        """See `Client.events`."""
+        return self.client.events(self.id, after, deltas=deltas, timeout=timeout)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from turnkeeper_storage.errors import TurnkeeperError
 
 T = TypeVar("T")
+CLOSE_SECONDS = 5.0
 
 
 class Portal:
@@ -36,6 +37,23 @@ class Portal:
             future.cancel()
             raise
 
+    def iterate(self, things: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The same things, one blocking step after the other; when it is left early, so are they."""
+        try:
+            while True:
+                try:
+                    yield self.run(_next(things))
+                except StopAsyncIteration:
+                    return
+        finally:
+            # the loop may have ended meanwhile, and a generator that nobody has may be collected on it
+            if self._takes_calls():
+                with contextlib.suppress(TurnkeeperError, TimeoutError, RuntimeError):
+                    self.run(things.aclose(), CLOSE_SECONDS)
+
+    def _takes_calls(self) -> bool:
+        return self._loop.is_running() and threading.current_thread() is not self._thread
+
     def close(self) -> None:
         """Stop the loop, end what runs on it, and join the thread."""
         if self._loop.is_closed():
@@ -51,6 +69,10 @@ class Portal:
             self._loop.run_until_complete(_end_tasks())
         finally:
             self._loop.close()
+
+
+async def _next(things: AsyncGenerator[T, None]) -> T:
+    return await anext(things)
 
 
 async def _end_tasks() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from turnkeeper_client.approval_snapshots import ApprovalSnapshot
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import AgentRecord, Run, RunError, RunStatus, Usage
 from turnkeeper_storage.repositories.sessions import SessionSummary
@@ -15,7 +17,8 @@ class RunSnapshot:
     """A run as it stood when it was read.
 
     `output` is the answer of a completed run, `error` the reason of a failed one; `turn` counts committed
-    turns; `seq` is the run's place in the queue of its session.
+    turns; `seq` is the run's place in the queue of its session. `approvals` are what a run at
+    `awaiting_approval` waits for; in a page of runs they are left out, see `approvals(run_id=…)`.
     """
 
     id: str
@@ -34,10 +37,10 @@ class RunSnapshot:
     created_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
-    approvals: tuple[Json, ...] = field(default=())
+    approvals: tuple[ApprovalSnapshot, ...] = field(default=())
 
     @classmethod
-    def of(cls, run: Run) -> RunSnapshot:
+    def of(cls, run: Run, approvals: Sequence[ApprovalSnapshot] = ()) -> RunSnapshot:
         """The public side of a stored run."""
         return cls(
             id=run.id,
@@ -56,6 +59,7 @@ class RunSnapshot:
             created_at=run.created_at,
             started_at=run.started_at,
             finished_at=run.finished_at,
+            approvals=tuple(approvals),
         )
 
     def as_json(self) -> dict[str, Json]:
@@ -77,7 +81,7 @@ class RunSnapshot:
             "created_at": _text(self.created_at),
             "started_at": _text(self.started_at),
             "finished_at": _text(self.finished_at),
-            "approvals": list(self.approvals),
+            "approvals": [one.as_json() for one in self.approvals],
         }
 
 

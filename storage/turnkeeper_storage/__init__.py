@@ -1,6 +1,8 @@
 """Turnkeeper's storage: sessions, runs and the transactions that keep them in order."""
 
 from turnkeeper_storage.errors import (
+    ApprovalConflict,
+    ApprovalPending,
     ConfigurationError,
     Conflict,
     DatabaseUnavailable,
@@ -9,15 +11,26 @@ from turnkeeper_storage.errors import (
     InvalidInput,
     LeaseLost,
     NotFound,
+    NotParked,
     RunFailure,
     SchemaMismatch,
     SessionBusy,
+    SessionNotEmpty,
     TurnkeeperError,
     UnknownAgent,
+    UnknownStateVersion,
     WaitTimeout,
 )
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import Run, RunError, RunOptions, RunStatus, Usage
+from turnkeeper_storage.model import (
+    ApprovalReason,
+    ApprovalStatus,
+    Run,
+    RunError,
+    RunOptions,
+    RunStatus,
+    Usage,
+)
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session, SessionSettings, TransactionalSession
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
@@ -25,6 +38,10 @@ from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.tables import metadata
 
 __all__ = [
+    "ApprovalConflict",
+    "ApprovalPending",
+    "ApprovalReason",
+    "ApprovalStatus",
     "ConfigurationError",
     "Conflict",
     "DatabaseUnavailable",
@@ -36,6 +53,7 @@ __all__ = [
     "LeaseLost",
     "MemorySession",
     "NotFound",
+    "NotParked",
     "Run",
     "RunError",
     "RunFailure",
@@ -45,11 +63,13 @@ __all__ = [
     "SchemaMismatch",
     "Session",
     "SessionBusy",
+    "SessionNotEmpty",
     "SessionSettings",
     "Settings",
     "TransactionalSession",
     "TurnkeeperError",
     "UnknownAgent",
+    "UnknownStateVersion",
     "Usage",
     "WaitTimeout",
     "load_settings",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from turnkeeper_storage import ids
 from turnkeeper_storage.errors import InputTooLarge, InvalidInput, UnknownAgent
 from turnkeeper_storage.items import Item, Json, as_items, decode, digest, encode
-from turnkeeper_storage.model import NewRun, RunOptions
+from turnkeeper_storage.model import NewRun, OnPaused, RunOptions
 
 MAX_METADATA_BYTES = 16_384
 
@@ -68,6 +68,15 @@ def check_flag(value: bool, field: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(field, f"is {type(value).__name__}", "use True or False")
     return value
+
+
+def check_on_paused(value: OnPaused | str) -> OnPaused:
+    """One of the ways to meet a parked head."""
+    try:
+        return OnPaused(value)
+    except ValueError:
+        known = ", ".join(repr(choice.value) for choice in OnPaused)
+        raise InvalidInput("on_paused", f"is {str(value)[:40]!r}", f"use one of {known}") from None
 
 
 def check_max_turns(value: int | None) -> int | None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from turnkeeper_storage.engine import lock_limit, make_engine
 from turnkeeper_storage.errors import InvalidInput, TurnkeeperError
 from turnkeeper_storage.faults import explained, hide_parameters, is_transient
+from turnkeeper_storage.model import Event
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ class Database:
         schema: str | None = None,
         pool_size: int = 10,
         lease_seconds: float = 30.0,
+        on_events: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
+        """`on_events` is called on the loop with the durable events of each transaction, once it is committed."""
         if (engine is None) == (url is None):
             raise ValueError("give either url or engine")
         self._owns_engine = engine is None
@@ -64,6 +67,7 @@ class Database:
         # the pool as it was given, for migrations; ours sees the schema
         self.engine = made.execution_options(schema_translate_map={None: schema}) if self.schema else made
         self._lock_limit = lock_limit(lease_seconds)
+        self._on_events = on_events
         self._tasks: set[asyncio.Task[object]] = set()
         self._writing = asyncio.Lock()
 
@@ -144,8 +148,11 @@ class Database:
             async with connection.begin():
                 if not self._owns_engine:
                     await self._as_ours(connection, writes=writes)
-                result = await work(UnitOfWork(connection, self.dialect))
+                uow = UnitOfWork(connection, self.dialect)
+                result = await work(uow)
                 progress.is_committing = True
+        if uow.events and self._on_events is not None:
+            self._on_events(uow.events)
         return result
 
     async def _as_ours(self, connection: AsyncConnection, *, writes: bool) -> None:

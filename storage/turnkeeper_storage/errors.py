@@ -4,11 +4,16 @@
     ├── ConfigurationError            a setting is missing or wrong
     ├── InvalidInput                  a field of a call is wrong: field, value, remedy
     │   ├── UnknownAgent              no worker registered that agent
+    │   ├── UnknownStateVersion       a RunState of a version that this code does not know
     │   └── InputTooLarge
     ├── NotFound                      no such run or session for this tenant
     ├── Conflict                      the call lost against what is stored
     │   ├── IdempotencyConflict       a used key with another input
-    │   └── SessionBusy               an edit while a run works in, or is parked in, the session
+    │   ├── SessionBusy               an edit while a run works in, or is parked in, the session
+    │   ├── SessionNotEmpty           a RunState for a session that has runs or items
+    │   ├── ApprovalConflict          a decision that came second, too late or too early
+    │   ├── ApprovalPending           an enqueue that does not wait behind a parked run
+    │   └── NotParked                 the run does not wait for an approval
     ├── SchemaMismatch                the database is not migrated, or migrated further than the code
     ├── DatabaseUnavailable           the database did not answer; nothing is known to be written
     ├── WaitTimeout                   `wait` ended before the run did; carries the last snapshot
@@ -57,6 +62,19 @@ class UnknownAgent(InvalidInput):
         self.known = tuple(sorted(known))
 
 
+class UnknownStateVersion(InvalidInput):
+    """A RunState was written by code that this code does not know."""
+
+    def __init__(self, version: object, known: Sequence[int]) -> None:
+        super().__init__(
+            "version",
+            f"is {version!r}, known are: {', '.join(map(str, known))}",
+            "use the Turnkeeper that wrote it, or a newer one",
+        )
+        self.version = version
+        self.known = tuple(known)
+
+
 class InputTooLarge(InvalidInput):
     """An input is over the size limit; sizes in bytes of its JSON."""
 
@@ -103,6 +121,55 @@ class SessionBusy(Conflict):
             f"session {session_id!r} is busy: run {run_id} is {status}; wait for it or cancel it"
         )
         self.session_id = session_id
+        self.run_id = run_id
+        self.status = status
+
+
+class SessionNotEmpty(Conflict):
+    """A RunState is put into a session that is new, and this one has runs or items."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} has runs or items already; import into a new session")
+        self.session_id = session_id
+
+
+class ApprovalConflict(Conflict):
+    """A decision lost: `state` says against what.
+
+    `approved`, `rejected`, `expired`, `cancelled`: how it was decided. `not_available`: the call may still be
+    at work. `changed`: the arguments are not those that the decision is for. `run_…`: the run has ended.
+    """
+
+    def __init__(self, approval_id: str, state: str) -> None:
+        remedy = {
+            "not_available": "try again when its `available_at` has passed",
+            "changed": "read it again and decide on what it says now",
+        }.get(state, "nothing is left to decide")
+        super().__init__(f"approval {approval_id} is {state.replace('_', ' ')}; {remedy}")
+        self.approval_id = approval_id
+        self.state = state
+
+
+class ApprovalPending(Conflict):
+    """The session's head waits for approvals, and the enqueue asked not to wait behind it."""
+
+    def __init__(self, session_id: str, run_id: str, approval_ids: Sequence[str]) -> None:
+        super().__init__(
+            f"session {session_id!r} waits: run {run_id} needs {', '.join(approval_ids) or 'an approval'}; "
+            "decide it, or enqueue with on_paused='queue' or 'supersede'"
+        )
+        self.session_id = session_id
+        self.run_id = run_id
+        self.approval_ids = tuple(approval_ids)
+
+
+class NotParked(Conflict):
+    """What was asked for works on a run that waits for an approval, or was just decided, only."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            f"run {run_id} is {status} and does not wait for an approval; enqueue a new run instead"
+        )
         self.run_id = run_id
         self.status = status
 

@@ -36,6 +36,32 @@ class CallStatus(StrEnum):
     CLOSED = "closed"
 
 
+class ApprovalReason(StrEnum):
+    """Why a call waits for a person."""
+
+    GATED = "gated"
+    MALFORMED = "malformed"
+    IN_DOUBT = "in_doubt"
+
+
+class ApprovalStatus(StrEnum):
+    """Where an approval stands; all but the first are final."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class OnPaused(StrEnum):
+    """What an enqueue does when the session's head waits for an approval (PROTOCOL 2.14)."""
+
+    QUEUE = "queue"
+    REJECT = "reject"
+    SUPERSEDE = "supersede"
+
+
 class EventType(StrEnum):
     """Durable events of a run."""
 
@@ -140,7 +166,9 @@ class Run:
     """A run as it is stored. `turn` counts committed turns, `next_event` is the next durable index.
 
     `input` are the items it was enqueued with; `merged_input` is the model's first input, None before the
-    first checkpoint; `stored_input` what of it goes to the history, with it.
+    first checkpoint; `stored_input` what of it goes to the history, with it. `parked_turn`: the history holds
+    the run's items up to this turn's calls, without that turn's outputs; None when it never parked. `sticky`
+    is by tool: {"verdict": "approved" | "rejected", "by", "reason", "tool_digest"}.
     """
 
     session_key: str
@@ -167,6 +195,9 @@ class Run:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    parked_turn: int | None = None
+    sticky: dict[str, Json] = field(default_factory=dict)
+    state_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +217,11 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call of a committed turn. `output` is the text that the model is given, once there is one."""
+    """A tool call of a committed turn. `output` is the text that the model is given, once there is one.
+
+    `kind`: "function", "custom" or "mcp" (an approval that the model server asks for: nothing runs here).
+    `tool_digest`: of the gated tool when its approval was asked for, None for a call that is not gated.
+    """
 
     call_id: str
     turn: int
@@ -196,6 +231,8 @@ class ToolCall:
     status: CallStatus = CallStatus.PLANNED
     output: str | None = None
     idempotent: bool = True
+    kind: str = "function"
+    tool_digest: str | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -204,12 +241,77 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A committed turn: one model answer, as items."""
+    """A committed turn: one model answer, as items.
+
+    `added` are a caller's items that follow the outputs of the turn's calls (`add_input`). `deltas` counts
+    those that a streamed answer gave, for the event that reports the turn; it is not stored with it.
+    """
 
     turn: int
     response_id: str | None
     items: list[Item]
     usage: Usage
+    added: list[Item] = field(default_factory=list)
+    deltas: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewApproval:
+    """A call that a person shall decide on. `expires_in`, `available_in`: seconds from now, None for never.
+
+    `arguments` is the text as the call has it. Of a call in doubt the decision is possible after
+    `available_in` and after the time-out of the tool, and the time to decide begins then.
+    """
+
+    call_id: str
+    turn: int
+    tool: str
+    arguments: str
+    reason: ApprovalReason = ApprovalReason.GATED
+    tool_digest: str | None = None
+    agent_digest: str | None = None
+    expires_in: float | None = None
+    available_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One tool call that waits for a person's decision, or had one.
+
+    `arguments_digest` is of the tool's name and `arguments`; `outcome` of a call in doubt is "happened",
+    "not_happened" or "abort". On the database's clock when it was read: `available`, a decision is possible
+    now; `overdue`, its time is over, and the expiry is about to be written.
+    """
+
+    id: str
+    session_key: str
+    session_id: str
+    tenant: str
+    run_id: str
+    call_id: str
+    turn: int
+    tool: str
+    arguments: str
+    arguments_digest: str
+    reason: ApprovalReason
+    status: ApprovalStatus
+    edited_arguments: str | None = None
+    tool_digest: str | None = None
+    agent_digest: str | None = None
+    outcome: str | None = None
+    sticky: bool = False
+    expires_at: datetime | None = None
+    available_at: datetime | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    note: str | None = None
+    created_at: datetime | None = None
+    available: bool = True
+    overdue: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status is ApprovalStatus.PENDING
 
 
 @dataclass(frozen=True, slots=True)

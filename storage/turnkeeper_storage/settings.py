@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         default=None, description="live notifications; default: the broker if it is Redis"
     )
+    redis_prefix: str = Field(default="turnkeeper", min_length=1, description="of our keys and channels")
     queue: str = Field(
         default="turnkeeper", min_length=1, description="queue of wake-ups; ingest jobs use QUEUE.ingest"
     )
@@ -50,6 +51,19 @@ class Settings(BaseSettings):
     max_output_bytes: int = Field(default=1_048_576, ge=1, description="of one tool output or one turn")
     max_turns: int = Field(default=10, ge=1)
 
+    # approvals (PROTOCOL 2.7)
+    approval_timeout: float | None = Field(
+        default=None, gt=0, description="seconds until an undecided approval is a rejection; None: never"
+    )
+    accept_decisions: bool = Field(
+        default=False, description="take decisions from jobs in the broker, as whoever can write to it sends"
+    )
+
+    # live deltas of streamed runs
+    delta_maxlen: int = Field(default=10_000, ge=1, description="deltas kept per run, about")
+    delta_ttl_seconds: float = Field(default=3600.0, gt=0, description="how long after its last delta")
+    delta_coalesce_ms: float = Field(default=5.0, ge=0, description="between two sendings of a process")
+
     # the model
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
@@ -65,6 +79,12 @@ class Settings(BaseSettings):
         if self.heartbeat_seconds > self.lease_seconds / 2:
             raise ValueError("heartbeat_seconds must be at most half of lease_seconds")
         return self
+
+    @property
+    def live_url(self) -> str | None:
+        """The Redis of live events; None when there is none, and readers poll."""
+        url = self.redis_url or self.broker_url.split(";")[0]
+        return url if url.startswith(("redis://", "rediss://", "unix://")) else None
 
     @property
     def ingest_queue(self) -> str:

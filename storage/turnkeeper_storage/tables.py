@@ -20,7 +20,7 @@ from sqlalchemy import (
 from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
 
 # The migration whose tables these are.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -36,6 +36,7 @@ Big = BigInteger().with_variant(Integer(), "sqlite")
 
 OPEN = text("status IN ('queued', 'running', 'awaiting_approval')")
 ACTIVE = text("status IN ('running', 'awaiting_approval')")
+DUE = text("status = 'pending' AND expires_at IS NOT NULL")
 
 sessions = Table(
     "turnkeeper_sessions",
@@ -82,6 +83,10 @@ runs = Table(
     Column("agent", Text, nullable=False),
     Column("agent_digest", Text),
     Column("agent_missing_since", Instant),
+    # the history holds the calls up to this turn, without that turn's outputs
+    Column("parked_turn", Integer),
+    # by tool: what a person decided for all its calls in this run
+    Column("sticky", JsonText),
     Column("input", JsonText, nullable=False),
     Column("merged_input", JsonText),
     Column("stored_input", JsonText),
@@ -142,6 +147,8 @@ turns = Table(
     Column("turn", Integer, nullable=False),
     Column("response_id", Text),
     Column("items", JsonText, nullable=False),
+    # items that a caller put after this turn's outputs while the run was parked
+    Column("added", JsonText),
     Column("usage", JsonText, nullable=False),
     Column("epoch", Big, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -161,6 +168,9 @@ tool_calls = Table(
     Column("arguments", JsonText, nullable=False),
     Column("arguments_digest", Text, nullable=False),
     Column("idempotent", Boolean, nullable=False),
+    Column("kind", Text, nullable=False, server_default="function"),
+    # of the gated tool when its approval was asked for; null: the call is not gated
+    Column("tool_digest", Text),
     Column("status", Text, nullable=False),
     Column("output", JsonText),
     Column("started_at", Instant),
@@ -176,13 +186,22 @@ approvals = Table(
     Column("tenant", Text, nullable=False),
     Column("run_id", Key, nullable=False),
     Column("call_id", Text, nullable=False),
+    Column("turn", Integer),
     Column("tool", Text, nullable=False),
     Column("arguments", JsonText, nullable=False),
+    Column("edited_arguments", JsonText),
     Column("arguments_digest", Text, nullable=False),
+    Column("tool_digest", Text),
+    Column("agent_digest", Text),
     Column("reason", Text, nullable=False),
     Column("status", Text, nullable=False),
+    # of a call in doubt: what the person said about it
+    Column("outcome", Text),
+    Column("sticky", Boolean, nullable=False, server_default=false()),
     Column("decision_key", Text),
     Column("expires_at", Instant),
+    # of a call in doubt: no decision before, the call may still be at work
+    Column("available_at", Instant),
     Column("decided_by", Text),
     Column("decided_at", Instant),
     Column("note", Text),
@@ -191,6 +210,7 @@ approvals = Table(
     UniqueConstraint("session_key", "decision_key"),
     Index("ix_turnkeeper_approvals_run_id", "session_key", "run_id"),
     Index("ix_turnkeeper_approvals_tenant_status", "tenant", "status", "id"),
+    Index("ix_turnkeeper_approvals_due", "expires_at", postgresql_where=DUE, sqlite_where=DUE),
 )
 
 run_events = Table(

@@ -69,13 +69,20 @@ class CancelEffect(StrEnum):
     NOTHING = "nothing"
     END = "end"
     FLAG = "flag"
+    HAND_OVER = "hand_over"
 
 
-def decide_cancel(status: RunStatus) -> CancelEffect:
-    """Queued and awaiting runs end at once; a running one is flagged; an ended one stays as it is."""
+def decide_cancel(status: RunStatus, *, needs_worker: bool = False) -> CancelEffect:
+    """Queued and awaiting runs end at once; a running one is flagged; an ended one stays as it is.
+
+    `needs_worker`: the run parked, and its session lives in a store that only a worker writes to. It is
+    flagged and handed over to one.
+    """
     if status in TERMINAL:
         return CancelEffect.NOTHING
-    return CancelEffect.FLAG if status is RunStatus.RUNNING else CancelEffect.END
+    if status is RunStatus.RUNNING:
+        return CancelEffect.FLAG
+    return CancelEffect.HAND_OVER if needs_worker else CancelEffect.END
 
 
 END_EVENTS = {

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
 
+from turnkeeper_storage.model import Event
+
 T = TypeVar("T")
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
@@ -33,11 +35,15 @@ class Origin:
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """A transaction that is open. `origin` is set while a run's items are added."""
+    """A transaction that is open. `origin` is set while a run's items are added.
+
+    `events` are the durable events that it wrote, to be told to readers once it is committed.
+    """
 
     executor: Executor
     dialect: str
     origin: Origin | None = field(default=None)
+    events: list[Event] = field(default_factory=list)
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None

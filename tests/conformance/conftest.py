@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete
 
 from tests.conformance.desk import LEASE_SECONDS, Desk
+from tests.conformance.parking import Parking
 from tests.fakes import databases
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.tables import metadata
@@ -34,6 +35,12 @@ async def desk(desk_url: str) -> AsyncIterator[Desk]:
     await database.transact(_empty)
     yield Desk(database)
     await database.aclose()
+
+
+@pytest.fixture
+def parking(desk: Desk) -> Parking:
+    """The same database, with what people and workers do about approvals."""
+    return Parking(desk.database)
 
 
 async def _empty(uow: UnitOfWork) -> None:

@@ -107,10 +107,16 @@ def test_the_demo_kills_a_worker_proves_that_nothing_is_lost_and_leaves_nothing_
     demos.append(demo)
     assert demo.code_within(90) == 0, demo.output
     assert "model: the practice model, a local server that follows rules and is no AI" in demo.output
-    assert "8 messages accepted, 8 answered, 0 left over" in demo.output
+    assert "12 messages accepted, 12 answered, 0 left over" in demo.output
     assert re.search(r"ok +worker [AB] \(pid \d+\) was killed \(SIGKILL\) at ", demo.output)
     assert re.search(r"ok .* was taken over \d+\.\d s after the kill, epoch 1 to 2; ", demo.output)
-    assert len(re.findall(r"ok +\w+: message 2 was sent .* when that was answered", demo.output)) == 4
+    assert len(re.findall(r"ok +\w+: message 2 was sent .* when that was answered", demo.output)) == 5
+    assert re.search(r"ok +eva's answer came live in \d\d+ deltas, .* are the stored answer", demo.output)
+    assert re.search(r"fay's refund waits for a person: awaiting_approval, no lease, no worker", demo.output)
+    assert re.search(r"calls refund\(order_id='7', amount=12.5\)  <- waits", demo.output)
+    assert re.search(r"ok +fay's refund was approved by .* \(pid \d+\) .* the shop did it once", demo.output)
+    assert re.search(r"ok +gus's refund was rejected by .* the shop did it never", demo.output)
+    assert re.search(r"ok +fay's message 2 was sent .* before the decision .* stayed queued", demo.output)
     assert "FAILED" not in demo.output
     assert demo.started() >= STARTED
     assert demo.left() == []

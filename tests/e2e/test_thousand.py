@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.fakes.processes import Processes
 from tests.fakes.site import Site, all_ended, echoes, said, start_model
@@ -13,6 +14,7 @@ from tests.fakes.site import Site, all_ended, echoes, said, start_model
 COUNT = 1_000
 
 
+@pytest.mark.alone
 async def test_one_process_holds_a_thousand_runs_in_flight(
     migrated_postgres: str, redis_url: str, processes: Processes
 ) -> None:

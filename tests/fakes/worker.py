@@ -21,6 +21,7 @@ from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.items import Item, Json, text_of
 from turnkeeper_storage.model import Event, Run, ToolCall
+from turnkeeper_storage.publisher import live_publisher
 from turnkeeper_storage.repositories import agents as agent_repository
 from turnkeeper_storage.repositories import events, runs, turns
 from turnkeeper_storage.sessions.protocol import Session
@@ -152,7 +153,14 @@ async def running_worker(
         settings=load_settings(**{**fixed, **places, **settings}),
     )
     async with contextlib.AsyncExitStack() as stack:
-        database = Database(url, lease_seconds=app.settings.lease_seconds)
+        publisher = live_publisher(app.settings)
+        if publisher is not None:
+            stack.push_async_callback(publisher.aclose)
+        database = Database(
+            url,
+            lease_seconds=app.settings.lease_seconds,
+            on_events=publisher.tell if publisher is not None else None,
+        )
         stack.push_async_callback(database.aclose)
         threads = ThreadPoolExecutor(app.settings.tool_threads)
         stack.callback(threads.shutdown, wait=True, cancel_futures=True)
@@ -168,6 +176,7 @@ async def running_worker(
             deps=deps,
             stopping=lambda: hosts[0].is_stopping,
             callback=session_input_callback,
+            publisher=publisher,
         )
         bell, changes = RecordingBell(), list[QueueChange]()
         post = Post(around, app.agents, session_opener(database, session_factory), bell)

@@ -115,7 +115,7 @@ def test_the_figures_in_the_text_are_those_of_the_facts() -> None:
     assert texts[0] == "2 messages accepted, 2 answered, 0 left over"
     assert "waited 7.9 s" in texts[4]
     assert "taken over 5.0 s after the kill, epoch 1 to 2; 1 turn and 1 look-up stood" in texts[6]
-    assert "2 look-ups for 2 calls; 1 of them" in texts[7]
+    assert "2 look-ups and refunds for 2 calls that were let through; 1 of them" in texts[7]
 
 
 def test_with_a_real_model_nothing_is_claimed_of_its_calls() -> None:

@@ -80,7 +80,7 @@ async def test_a_stored_call_runs_with_the_same_key_and_no_model_call_between(mi
         assert done.usage.requests == 2
 
 
-async def test_a_call_that_must_not_happen_twice_fails_the_run_in_doubt(migrated_url: str) -> None:
+async def test_a_call_that_must_not_happen_twice_waits_for_a_person_in_doubt(migrated_url: str) -> None:
     tools = Tools()
     async with (
         ScriptedModel(calls(("pay", {}, "call_1"))) as model,
@@ -89,14 +89,12 @@ async def test_a_call_that_must_not_happen_twice_fails_the_run_in_doubt(migrated
         run_id = await dies_in_a_tool(worker, tools)
         done = await heir_ends(migrated_url, model, tools.agent, run_id)
 
-        assert done.error is not None
-        assert done.error.code == "tool_in_doubt"
-        assert f"{run_id}:call_1" in done.error.message
-        assert tools.keys == [f"{run_id}:call_1"]
-        assert [item.get("type") for item in await worker.history("s")][1:] == [
-            "function_call",
-            "function_call_output",
+        assert done.status is RunStatus.AWAITING_APPROVAL
+        assert [(one.tool, one.reason.value, one.call_id) for one in done.approvals] == [
+            ("pay", "in_doubt", "call_1")
         ]
+        assert tools.keys == [f"{run_id}:call_1"]
+        assert texts(await worker.history("s")) == ["hello", "pay({})"]
 
 
 async def test_outputs_that_are_stored_are_not_asked_for_again(migrated_url: str) -> None:

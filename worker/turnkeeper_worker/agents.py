@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from turnkeeper_storage.errors import ConfigurationError
-from turnkeeper_storage.items import Json, digest
+from turnkeeper_storage.items import Json, digest, encode
 from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.merge import SessionInputCallback
 from turnkeeper_worker.models.base import ModelSettings
 from turnkeeper_worker.output_type import OutputType, output_type
-from turnkeeper_worker.tools import AnyTool, by_name
+from turnkeeper_worker.tools import AnyTool, by_name, named
 
 if TYPE_CHECKING:
     from turnkeeper_worker.runner import Runner
@@ -28,6 +28,7 @@ class Agent:
 
     `instructions`: a text, or a function of the RunContext, sync or async, asked once per turn.
     `output_type`: what the answer must be (BaseModel, dataclass, TypedDict, `list[…]`), None for text.
+    `hosted_tools`: definitions, as the Responses API takes them, of tools that the model server runs.
     `max_turns`: model calls of one run, None for the setting's. `session_input_callback`: see `merge`.
     `runner`: another way to take a turn. Raises ConfigurationError for a field that cannot work.
     """
@@ -41,6 +42,7 @@ class Agent:
     model_settings: ModelSettings = field(default_factory=ModelSettings)
     session_input_callback: SessionInputCallback | None = None
     runner: Runner | None = None
+    hosted_tools: Sequence[Mapping[str, Json]] = ()
 
     def __post_init__(self) -> None:
         _check_text("name", self.name)
@@ -54,6 +56,7 @@ class Agent:
         if self.session_input_callback is not None and not callable(self.session_input_callback):
             raise _error(self.name, "session_input_callback", self.session_input_callback, "use a function")
         object.__setattr__(self, "tools", _tools(self.name, self.tools))
+        object.__setattr__(self, "hosted_tools", _hosted(self.name, self.hosted_tools))
         # Made here, so that their faults come out where the agent is written and not in its first run.
         _ = self.tools_by_name, self.output
         self._check_choice()
@@ -65,8 +68,13 @@ class Agent:
 
     @cached_property
     def definitions(self) -> tuple[dict[str, Json], ...]:
-        """The tools as the Responses API takes them."""
+        """The agent's own tools as the Responses API takes them: what is registered of the agent."""
         return tuple(tool.definition() for tool in self.tools)
+
+    @cached_property
+    def offered(self) -> tuple[dict[str, Json], ...]:
+        """All tools that the model is offered, those that its server runs too. May hold secrets."""
+        return (*self.definitions, *(dict(hosted) for hosted in self.hosted_tools))
 
     @cached_property
     def output(self) -> OutputType | None:
@@ -78,16 +86,17 @@ class Agent:
     @cached_property
     def digest(self) -> str:
         """Changes with what matters for a run that waits; the same in every process with the same code."""
-        return digest(
-            {
-                "name": self.name,
-                "model": self.model,
-                "instructions": _named(self.instructions),
-                "tools": [tool.digest for tool in self.tools],
-                "settings": self.model_settings.body(),
-                "output": self.output.text_format if self.output else None,
-            }
-        )
+        meaning: dict[str, Json] = {
+            "name": self.name,
+            "model": self.model,
+            "instructions": named(self.instructions),
+            "tools": [tool.digest for tool in self.tools],
+            "settings": self.model_settings.body(),
+            "output": self.output.text_format if self.output else None,
+        }
+        if self.hosted_tools:
+            meaning["hosted"] = [_without_secrets(hosted) for hosted in self.hosted_tools]
+        return digest(meaning)
 
     def tool(self, name: str) -> AnyTool | None:
         """The tool of that name, None when the agent has none."""
@@ -105,12 +114,32 @@ def _tools(agent: str, given: object) -> tuple[AnyTool, ...]:
     return tuple(given)
 
 
-def _named(instructions: Instructions) -> str:
-    if isinstance(instructions, str):
-        return instructions
-    # A partial or an object has no name of its own: that of its type, never a repr with an address in it.
-    named = instructions if hasattr(instructions, "__qualname__") else type(instructions)
-    return f"{named.__module__}:{named.__qualname__}"
+def _hosted(agent: str, given: object) -> tuple[dict[str, Json], ...]:
+    if not isinstance(given, (list, tuple)):
+        raise ConfigurationError(
+            f"agent {agent!r}, hosted_tools: {type(given).__name__}; use a list of dicts"
+        )
+    for entry in given:
+        kind = entry.get("type") if isinstance(entry, Mapping) else None
+        if not isinstance(kind, str) or not kind:
+            raise ConfigurationError(
+                f"agent {agent!r}, hosted_tools: {type(entry).__name__} without a type; use definitions as "
+                "the Responses API takes them, e.g. {'type': 'web_search'}"
+            )
+        if kind == "function":
+            raise ConfigurationError(
+                f"agent {agent!r}, hosted_tools: a function runs here; put it into `tools` with @tool"
+            )
+        encode(dict(entry), field=f"agent {agent!r}, hosted_tools")
+    return tuple(dict(entry) for entry in given)
+
+
+# A token is renewed now and then, which is no other agent.
+_SECRETS = frozenset({"headers", "authorization"})
+
+
+def _without_secrets(hosted: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in hosted.items() if name not in _SECRETS}
 
 
 def _check_text(what: str, value: object) -> None:

@@ -116,5 +116,6 @@ def _check_model(model: object, runner: Runner | None) -> None:
 def _own_celery(settings: Settings) -> Celery:
     celery = make_celery(settings.broker_url, settings.queue)
     # for producers that share the app; others name the queue, as they do with a user's own app
-    celery.conf.task_routes = {RUN_TASK: {"queue": settings.ingest_queue}}
+    ingest = {"queue": settings.ingest_queue}
+    celery.conf.task_routes = {RUN_TASK: ingest, "turnkeeper.decide": ingest}
     return celery

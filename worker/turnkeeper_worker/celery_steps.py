@@ -16,7 +16,7 @@ from kombu.entity import Exchange, Queue
 
 from turnkeeper_storage.doorbell import WAKE_TASK
 from turnkeeper_storage.errors import ConfigurationError, TurnkeeperError
-from turnkeeper_worker.ingest import add_ingest_task
+from turnkeeper_worker.ingest import add_ingest_tasks
 from turnkeeper_worker.runtime import Runtime
 from turnkeeper_worker.slots import QueueChange
 
@@ -87,7 +87,7 @@ def attach(app: Turnkeeper) -> None:
     def wake(session_key: str) -> None:
         link.runtime.ring(str(session_key))
 
-    add_ingest_task(app, link)
+    add_ingest_tasks(app, link)
     attributes = {"app": app, "link": link}
     celery.steps["worker"].add(type("TurnkeeperHost", (HostStep,), attributes))
     celery.steps["consumer"].add(type("TurnkeeperQueue", (QueueStep,), attributes))

@@ -21,10 +21,12 @@ def run_worker(
     loglevel: str = "info",
     hostname: str | None = None,
     ingest: bool = True,
+    quiet: bool = False,
 ) -> int:
     """Work until SIGTERM or Ctrl-C; the exit code. Blocks, and takes over the process' signals.
 
-    Two processes of one node name on RabbitMQ are a fault, so the default name is unique.
+    `quiet`: without Celery's banner. Two processes of one node name on RabbitMQ are a fault, so the default
+    name is unique.
     """
     if loglevel.lower() != "debug":
         _quieten()
@@ -36,6 +38,7 @@ def run_worker(
         concurrency=POOL_THREADS,
         queues=[app.settings.queue, *([app.settings.ingest_queue] if ingest else [])],
         loglevel=mlevel(loglevel),
+        quiet=quiet,
         without_mingle=True,
         without_gossip=True,
         without_heartbeat=True,

@@ -19,6 +19,7 @@ from turnkeeper_storage.errors import RunFailure, TurnkeeperError
 from turnkeeper_storage.items import Item, Json, digest
 from turnkeeper_storage.model import Lease, Merged, Run
 from turnkeeper_storage.sessions.protocol import Session, TransactionalSession
+from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
 
@@ -55,6 +56,14 @@ class History:
         self._opened = opened
         self._database = database
         self._lease_seconds = lease_seconds
+
+    @property
+    def store(self) -> str:
+        """Where the items live: "database" when they may be appended there as they are, without a worker."""
+        with _told():
+            session = self._opened()
+        # a wrapper or a class of its own may write items in another form
+        return "database" if type(session) is SQLAlchemySession else "outside"
 
     async def read(self) -> list[Item]:
         """The items that the session shows, in order. Raises RunFailure `session_failed`."""

@@ -21,6 +21,7 @@ from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.claim import Claimant, Job, claim, claim_stale
+from turnkeeper_worker.expiry import expire_due
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.session_loop import Post, SessionLoop
@@ -71,7 +72,7 @@ class Host:
         self._loops = {
             asyncio.create_task(heart.run(), name="turnkeeper-heartbeat"),
             asyncio.create_task(
-                sweep_for_ever(self.sweep, settings.sweep_seconds), name="turnkeeper-sweeper"
+                sweep_for_ever(self._look_around, settings.sweep_seconds), name="turnkeeper-sweeper"
             ),
         }
 
@@ -90,6 +91,12 @@ class Host:
                 self._claim(session_key), name="turnkeeper-claim"
             )
             self._count()
+
+    async def _look_around(self) -> int:
+        # Runs that nobody may decide on any more go on with this very sweep; the bell is for other workers.
+        if not self.is_stopping:
+            await expire_due(self._database, self._post.bell)
+        return await self.sweep()
 
     async def sweep(self) -> int:
         """Take stale sessions, as many as there are free slots; how many were taken."""

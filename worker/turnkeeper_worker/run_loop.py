@@ -10,25 +10,34 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.items import Item, encode
-from turnkeeper_storage.model import Merged, Run, RunError, RunStatus, ToolCall, Turn, Usage
-from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.model import (
+    Merged,
+    Run,
+    RunError,
+    RunStatus,
+    ToolCall,
+    Turn,
+)
 from turnkeeper_storage.unit_of_work import UnitOfWork
-from turnkeeper_storage.verbs import checkpoint
+from turnkeeper_storage.verbs import checkpoint, restart
 from turnkeeper_storage.verbs.finish import Ending
+from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.deltas import Deltas
+from turnkeeper_worker.entries import entry_at_end
+from turnkeeper_worker.gates import Gatekeeper
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.history import Entry, History
-from turnkeeper_worker.merge import SessionInputCallback, merge
-from turnkeeper_worker.models.base import Delta
-from turnkeeper_worker.runner import Runner, TurnOutcome, TurnRequest
+from turnkeeper_worker.merge import merge
+from turnkeeper_worker.parking import Parking
+from turnkeeper_worker.run_record import RunRecord
+from turnkeeper_worker.runner import TurnOutcome, TurnRequest
 from turnkeeper_worker.steps import (
     AskModel,
     Cancel,
@@ -37,16 +46,18 @@ from turnkeeper_worker.steps import (
     Park,
     Progress,
     RunTools,
-    closed,
+    close_calls,
     next_step,
     plan_calls,
     with_unique_call_ids,
 )
+from turnkeeper_worker.surroundings import Surroundings as Surroundings
 from turnkeeper_worker.tool_calls import ToolCalls
 
 T = TypeVar("T")
 # the boundary of a streamed run before its first model call
 INPUT = "input"
+FAILED_TEXT = "The run failed before this tool ran."
 log = logging.getLogger(__name__)
 
 
@@ -59,45 +70,16 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every run of a process works with. `callback` is the app's; an agent's own goes first.
-
-    `stopping` says that the worker is shutting down.
-    """
-
-    database: Database
-    settings: Settings
-    runner: Runner
-    threads: Executor
-    deps: Any
-    stopping: Callable[[], bool]
-    callback: SessionInputCallback | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended, and what enters the history with it."""
+    """How a run ended, as it was committed last, and what enters the history with it."""
 
+    run: Run
     ending: Ending
     entry: Entry
 
 
-@dataclass(slots=True)
-class _State:
-    """What the loop knows of its run; all of it is committed, but for a last turn without calls."""
-
-    run: Run
-    merged: Merged | None = None
-    turns: list[Turn] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-
-    @property
-    def usage(self) -> Usage:
-        return sum((turn.usage for turn in self.turns), Usage())
-
-
 class RunLoop:
-    """Works on one run under one lease. `work` returns how it ended; it does not finish it."""
+    """Works on one run under one lease. `work` returns how it ended, and does not finish it, or its park."""
 
     def __init__(
         self, around: Surroundings, agent: Agent, history: History, held: HeldLease, run: Run
@@ -106,15 +88,20 @@ class RunLoop:
         self._agent = agent
         self._history = history
         self._held = held
-        self._state = _State(run)
+        self._state = RunRecord(run, run.parked_turn)
         self._context: RunContext[Any] = RunContext(
             around.deps, run.id, run.session_id, run.tenant, run.options.metadata
         )
+        self._deltas = Deltas(around.publisher, around.settings, run.id, held.lease.epoch)
+        self._gatekeeper = Gatekeeper(agent.tools_by_name, self._context, around.threads)
+        self._parking = Parking(around, agent, history, held, self._state)
         is_same_agent = run.agent_digest == agent.digest
-        self._tools = ToolCalls(around, agent, held, self._context, is_same_agent=is_same_agent)
+        self._tools = ToolCalls(
+            around, agent, held, self._context, self._gatekeeper, is_same_agent=is_same_agent
+        )
 
-    async def work(self) -> Outcome:
-        """Go on until the run ends; a failure is an ending too.
+    async def work(self) -> Outcome | Parked:
+        """Go on until the run ends, or is parked with its lease given back; a failure is an ending too.
 
         Raises LeaseLost, DatabaseUnavailable and Stopped.
         """
@@ -124,19 +111,23 @@ class RunLoop:
         except RunFailure as failure:
             return self._failed(failure.code, failure.message)
         except Cancelled:
-            return self._ended(RunStatus.CANCELLED, closed(self._state.turns, self._state.calls))
+            return self._ended(RunStatus.CANCELLED)
 
-    def given_up(self, error: RunError) -> Outcome:
+    async def given_up(self, error: RunError) -> Outcome:
         """The ending of a run that is not worked on; what it did before enters the history."""
+        try:
+            await self._load_progress()
+        except RunFailure as failure:
+            return self._failed(failure.code, failure.message)
         return self._failed(error.code, error.message)
 
-    def poisoned(self) -> Outcome:
+    async def poisoned(self) -> Outcome:
         """The ending of a run that crashed its workers too often."""
         times = self._state.run.crashes
-        return self._failed("poisoned", f"the run's worker crashed {times} times in its turn; it is given up")
+        message = f"the run's worker crashed {times} times in its turn; it is given up"
+        return await self.given_up(RunError("poisoned", message))
 
-    async def load(self) -> None:
-        """Read what the run has done so far."""
+    async def _load_progress(self) -> None:
         run = self._state.run
         if run.turn:
             turns, calls = await self._around.database.read(
@@ -145,9 +136,10 @@ class RunLoop:
             self._state.turns, self._state.calls = turns, calls
         if run.merged_input is not None:
             self._state.merged = Merged(run.merged_input, run.stored_input or [])
+        await self._parking.complete()
 
     async def _load(self) -> None:
-        await self.load()
+        await self._load_progress()
         if self._state.merged is None:
             await self._merge()
 
@@ -175,7 +167,7 @@ class RunLoop:
         await self._commit(lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds))
         self._state.run = replace(run, merged_input=merged.model_input, stored_input=merged.stored_input)
 
-    async def _steps(self) -> Outcome:
+    async def _steps(self) -> Outcome | Parked:
         state = self._state
         while True:
             self._held.check()
@@ -190,15 +182,18 @@ class RunLoop:
                     state.calls = [ran.settled.get(call.call_id, call) for call in state.calls]
                     if ran.failure is not None:
                         raise ran.failure
-                case Finish(items, output):
-                    return self._ended(RunStatus.COMPLETED, items, output=output)
+                case Finish(_, output):
+                    return self._ended(RunStatus.COMPLETED, output=output)
                 case Fail(code, message, _):
                     return self._failed(code, message)
-                case Cancel(items):
-                    return self._ended(RunStatus.CANCELLED, items)
+                case Cancel(_):
+                    return self._ended(RunStatus.CANCELLED)
                 case Park(calls):
-                    names = ", ".join(sorted({call.name for call in calls}))
-                    return self._failed("approval_unsupported", f"tools wait for a decision: {names}")
+                    parked = await self._parking.park(calls)
+                    if parked is not None:
+                        return parked
+                    # seen under the session's lock: the run's cancel was asked for meanwhile
+                    self._held.cancel_requested.set()
 
     def _progress(self) -> Progress:
         state = self._state
@@ -209,6 +204,7 @@ class RunLoop:
     async def _ask(self, turn: int, suffix: Sequence[Item]) -> None:
         state, settings = self._state, self._around.settings
         merged = state.merged or Merged([], [])
+        self._deltas.begin(state.run.next_event - 1)
         request = TurnRequest(
             agent=self._agent,
             context=self._context,
@@ -216,18 +212,26 @@ class RunLoop:
             turn=turn,
             timeout=settings.model_timeout,
             retries=settings.model_retries,
-            on_delta=_ignore if state.run.options.stream else None,
+            on_delta=self._deltas.on_delta if state.run.options.stream else None,
+            on_restart=lambda: self._restarted(turn),
         )
         outcome = await self._unless_cancelled((self._agent.runner or self._around.runner).take_turn(request))
         items = with_unique_call_ids(outcome.items, turn, {call.call_id for call in state.calls})
         self._check_size(items)
-        taken = Turn(turn, outcome.response_id, items, outcome.usage)
+        taken = Turn(turn, outcome.response_id, items, outcome.usage, deltas=await self._deltas.flush())
         calls = plan_calls(items, turn, self._agent.tools_by_name)
+        calls = await self._gatekeeper.judge(calls, state.run.sticky)
         if calls:  # a turn without calls is committed by the finish
             await self._checkpoint(taken, calls)
             self._tools.planned(calls)
         state.turns.append(taken)
         state.calls.extend(calls)
+
+    async def _restarted(self, turn: int) -> None:
+        """The model is asked again after it gave deltas: whoever follows is to discard them."""
+        run, lease, seconds = self._state.run, self._held.lease, self._around.settings.lease_seconds
+        self._state.run = await self._commit(lambda uow: restart.restart_turn(uow, lease, run, turn, seconds))
+        self._deltas.begin(self._state.run.next_event - 1)
 
     async def _checkpoint(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
         state, seconds = self._state, self._around.settings.lease_seconds
@@ -269,31 +273,20 @@ class RunLoop:
                 await asyncio.wait({asking})
 
     def _failed(self, code: str, message: str) -> Outcome:
-        made = closed(self._state.turns, self._state.calls, "The run failed before this tool ran.")
-        return self._ended(RunStatus.FAILED, made, error=RunError(code, message))
+        return self._ended(RunStatus.FAILED, error=RunError(code, message))
 
-    def _ended(
-        self, status: RunStatus, made: list[Item], *, output: object = None, error: RunError | None = None
-    ) -> Outcome:
+    def _ended(self, status: RunStatus, *, output: object = None, error: RunError | None = None) -> Outcome:
         state = self._state
-        entry = self._entry(made) if state.turns else Entry([], [])
+        calls = close_calls(state.calls, FAILED_TEXT) if error else close_calls(state.calls)
+        entry = entry_at_end(state.brought, state.turns, calls, stored_turn=state.stored_turn)
         last = state.turns[-1] if state.turns else None
         ending = Ending(
             status,
-            turn=last.turn if last else 0,
-            usage=state.usage,
+            turn=last.turn if last else state.run.turn,
+            usage=state.usage if last else state.run.usage,
             output=output,
             error=error,
             response_id=last.response_id if last else None,
+            deltas=last.deltas if last else 0,
         )
-        return Outcome(ending, entry)
-
-    def _entry(self, made: list[Item]) -> Entry:
-        state = self._state
-        # the input of a streamed run entered the history before its first model call
-        brought = None if state.run.options.stream else state.merged
-        return Entry.of(brought, made, state.turns[-1].turn)
-
-
-def _ignore(delta: Delta) -> None:
-    """A streamed turn whose deltas nobody follows."""
+        return Outcome(state.run, ending, entry)

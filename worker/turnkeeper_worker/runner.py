@@ -117,7 +117,7 @@ def model_request(request: TurnRequest, instructions: str) -> ModelRequest:
         model=agent.model,
         instructions=instructions,
         input=make_valid(request.input),
-        tools=agent.definitions,
+        tools=agent.offered,
         text_format=agent.output.text_format if agent.output else None,
         settings=settings.after_tools() if request.turn > 1 else settings,
         metadata={"run_id": run_id, "turn": str(request.turn)},

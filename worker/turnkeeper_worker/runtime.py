@@ -17,6 +17,7 @@ from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Doorbell
 from turnkeeper_storage.errors import DatabaseUnavailable
 from turnkeeper_storage.migrate import check_schema
+from turnkeeper_storage.publisher import live_publisher
 from turnkeeper_storage.repositories import agents
 from turnkeeper_worker.host import Host
 from turnkeeper_worker.models.client import make_model
@@ -127,11 +128,15 @@ class Runtime:
     async def _opened(self) -> AsyncIterator[Host]:
         app, settings = self._app, self._app.settings
         async with contextlib.AsyncExitStack() as stack:
+            publisher = live_publisher(settings)
+            if publisher is not None:
+                stack.push_async_callback(publisher.aclose)
             database = Database(
                 settings.database_url,
                 schema=settings.db_schema,
                 pool_size=settings.pool_size,
                 lease_seconds=settings.lease_seconds,
+                on_events=publisher.tell if publisher is not None else None,
             )
             stack.push_async_callback(database.aclose)
             await check_schema(database)
@@ -154,6 +159,7 @@ class Runtime:
                 deps=deps,
                 stopping=lambda: host is not None and host.is_stopping,
                 callback=app.session_input_callback,
+                publisher=publisher,
             )
             opener = session_opener(database, app.session_factory)
             host = Host(settings, database, Post(around, app.agents, opener, bell), self._on_queue)

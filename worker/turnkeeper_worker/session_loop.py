@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure
 from turnkeeper_storage.items import Json
-from turnkeeper_storage.model import RunError, RunStatus, Usage
+from turnkeeper_storage.model import Run, RunError, RunStatus, Usage
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.claim import Job
 from turnkeeper_storage.verbs.finish import BOUNDARY, Ending, Finished, finish
+from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_storage.verbs.release import release, release_missing_agent
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.held import HeldLease
@@ -77,17 +78,19 @@ class SessionLoop:
         history = self._history(job)
         standing = await history.standing(job.run, BOUNDARY)
         if standing is not None:  # it had ended, and its worker died before it could say so
-            return await self._finish(job, history, _stood(standing))
+            return await self._finish(job, history, _stood(job.run, standing))
         if agent is None:
             return await self._without_agent(job, history)
         loop = RunLoop(self._post.around, agent, history, self._held, job.run)
         if job.is_poisoned:
-            await loop.load()
-            return await self._finish(job, history, loop.poisoned())
+            return await self._finish(job, history, await loop.poisoned())
         try:
             outcome = await loop.work()
         except Stopped:
             await self._give_back()
+            return None
+        if isinstance(outcome, Parked):  # with the lease given back
+            log.info("run %s waits for %d decisions", job.run.id, len(outcome.approvals))
             return None
         return await self._finish(job, history, outcome)
 
@@ -109,8 +112,8 @@ class SessionLoop:
             except RunFailure as failure:
                 error = RunError(failure.code, failure.message)
                 ending = Ending(RunStatus.FAILED, outcome.ending.turn, outcome.ending.usage, error=error)
-                outcome = Outcome(ending, Entry([], []))
-        finished = await self._commit(job, outcome, add)
+                outcome = Outcome(outcome.run, ending, Entry([], []))
+        finished = await self._commit(outcome, add)
         ending = outcome.ending
         log.info(
             "run %s %s after %d turns%s",
@@ -123,13 +126,13 @@ class SessionLoop:
             self._post.bell.ring(self._held.session_key)
         return finished.next
 
-    async def _commit(self, job: Job, outcome: Outcome, add: AddItems | None) -> Finished:
+    async def _commit(self, outcome: Outcome, add: AddItems | None) -> Finished:
         asked_at = time.monotonic()
         finished = await self._post.around.database.transact(
             lambda uow: finish(
                 uow,
                 self._held.lease,
-                job.run,
+                outcome.run,
                 outcome.ending,
                 add=add,
                 go_on=self._goes_on(),
@@ -165,8 +168,7 @@ class SessionLoop:
         )
         error = RunError("agent_missing", message)
         loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
-        await loop.load()
-        return await self._finish(job, history, loop.given_up(error))
+        return await self._finish(job, history, await loop.given_up(error))
 
     async def _give_back(self) -> None:
         wake = await self._post.around.database.transact(lambda uow: release(uow, self._held.lease))
@@ -198,7 +200,7 @@ def _as_json(ending: Ending) -> Json:
     }
 
 
-def _stood(standing: Standing) -> Outcome:
+def _stood(run: Run, standing: Standing) -> Outcome:
     told = standing.decided
     ending = Ending(
         RunStatus(told["status"]),
@@ -208,4 +210,4 @@ def _stood(standing: Standing) -> Outcome:
         error=RunError(**told["error"]) if told["error"] else None,
         response_id=told["response_id"],
     )
-    return Outcome(ending, Entry(standing.items, []))
+    return Outcome(run, ending, Entry(standing.items, []))

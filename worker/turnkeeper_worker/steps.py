@@ -13,12 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from turnkeeper_storage.errors import RunFailure
-from turnkeeper_storage.items import CALL_TYPES, Item, Json, text_of
+from turnkeeper_storage.items import CALL_TYPES, Item, Json, digest, text_of
 from turnkeeper_storage.model import CallStatus, ToolCall, Turn
+from turnkeeper_storage.outputs import CANCELLED_TEXT as CANCELLED_TEXT
+from turnkeeper_storage.outputs import CUSTOM, FUNCTION, MCP, UNKNOWN_TEXT, outputs_of
 from turnkeeper_worker.output_type import OutputType
 from turnkeeper_worker.tools import AnyTool
 
-CANCELLED_TEXT = "The run was cancelled before this tool ran."
+MCP_REQUEST = "mcp_approval_request"
+# the items that ask for something, and how their calls are settled
+KINDS = {**dict.fromkeys(CALL_TYPES, FUNCTION), "custom_tool_call": CUSTOM, MCP_REQUEST: MCP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class RunTools:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Nothing can run before a person decided on these calls."""
+    """Nothing can run before a person decided on these calls, which are of the last turn."""
 
     calls: tuple[ToolCall, ...]
 
@@ -121,23 +125,33 @@ def _finish(progress: Progress) -> Step:
 
 
 def plan_calls(items: Sequence[Item], turn: int, agent_tools: Mapping[str, AnyTool]) -> list[ToolCall]:
-    """The tool calls of an answer. A call of an unknown tool is planned too: it gets an error as output."""
-    calls = [item for item in items if item.get("type") in CALL_TYPES]
+    """The tool calls of an answer. A call of an unknown tool is planned too: it gets an error as output.
+
+    A request of the model server's own (MCP) is planned as a call that nothing here runs.
+    """
+    calls = [item for item in items if item.get("type") in KINDS]
     return [_planned(item, turn, position, agent_tools) for position, item in enumerate(calls)]
 
 
 def _planned(item: Item, turn: int, position: int, agent_tools: Mapping[str, AnyTool]) -> ToolCall:
-    name = str(item.get("name", ""))
-    arguments = item.get("input") if item["type"] == "custom_tool_call" else item.get("arguments")
-    tool = agent_tools.get(name)
+    name, kind = str(item.get("name", "")), KINDS[item["type"]]
+    arguments = item.get("input") if kind == CUSTOM else item.get("arguments")
+    tool = agent_tools.get(name) if kind != MCP else None
     return ToolCall(
-        call_id=str(item["call_id"]),
+        call_id=str(item[_id_field(item)]),
         turn=turn,
         name=name,
         arguments=arguments if isinstance(arguments, str) else "",
         position=position,
         idempotent=tool is None or tool.idempotent,
+        kind=kind,
+        # tools of one name on two servers are two tools
+        tool_digest=digest([MCP, item.get("server_label"), name]) if kind == MCP else None,
     )
+
+
+def _id_field(item: Item) -> str:
+    return "id" if item["type"] == MCP_REQUEST else "call_id"
 
 
 def with_unique_call_ids(items: Sequence[Item], turn: int, taken: Container[str]) -> list[Item]:
@@ -149,30 +163,29 @@ def with_unique_call_ids(items: Sequence[Item], turn: int, taken: Container[str]
     seen: set[str] = set()
     result: list[Item] = []
     for place, item in enumerate(items):
-        if item.get("type") in CALL_TYPES:
-            given = item.get("call_id")
+        if item.get("type") in KINDS:
+            field = _id_field(item)
+            given = item.get(field)
             call_id = given if isinstance(given, str) and given else "call"
             if call_id != given or call_id in seen or call_id in taken:
                 call_id = f"{call_id}_{turn}_{place}"
             while call_id in seen or call_id in taken:
                 call_id += "_"
             seen.add(call_id)
-            result.append({**item, "call_id": call_id})
+            result.append({**item, field: call_id})
         else:
             result.append(item)
     return result
 
 
 def turn_items(turn: Turn, calls: Sequence[ToolCall]) -> list[Item]:
-    """The turn's items, then the outputs of its settled calls in the order of the calls."""
-    settled = {call.call_id: call for call in calls if call.turn == turn.turn and call.output is not None}
-    wanted = [item for item in turn.items if item.get("type") in CALL_TYPES]
-    outputs: list[Item] = [
-        {"type": f"{item['type']}_output", "call_id": call_id, "output": settled[call_id].output}
-        for item in wanted
-        if (call_id := item.get("call_id")) in settled
-    ]
-    return [*turn.items, *outputs]
+    """The turn's items, the outputs of its settled calls in the order of the calls, and what was added."""
+    return [*turn.items, *after_calls(turn, calls)]
+
+
+def after_calls(turn: Turn, calls: Sequence[ToolCall]) -> list[Item]:
+    """What follows the turn's own items: the outputs of its settled calls, and what a caller added."""
+    return [*outputs_of(calls, turn.turn), *turn.added]
 
 
 def history_of(turns: Sequence[Turn], calls: Sequence[ToolCall]) -> list[Item]:
@@ -181,9 +194,16 @@ def history_of(turns: Sequence[Turn], calls: Sequence[ToolCall]) -> list[Item]:
 
 
 def close_calls(calls: Sequence[ToolCall], text: str = CANCELLED_TEXT) -> list[ToolCall]:
-    """The calls, those without an outcome closed with `text` as their output."""
+    """The calls, those without an outcome closed with `text` as their output.
+
+    Of a call that was under way, or is in doubt, the output says that nobody knows.
+    """
+    doubtful = (CallStatus.STARTED, CallStatus.IN_DOUBT)
     return [
-        call if call.is_settled else replace(call, status=CallStatus.CLOSED, output=text) for call in calls
+        call
+        if call.is_settled
+        else replace(call, status=CallStatus.CLOSED, output=UNKNOWN_TEXT if call.status in doubtful else text)
+        for call in calls
     ]
 
 

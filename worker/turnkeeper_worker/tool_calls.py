@@ -6,20 +6,20 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.model import CallStatus, ToolCall
+from turnkeeper_storage.outputs import MCP
 from turnkeeper_storage.verbs import checkpoint
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.gates import Gatekeeper
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.steps import tool_for, unknown_tool_output
+from turnkeeper_worker.surroundings import Surroundings
 from turnkeeper_worker.tool_execution import execute
 from turnkeeper_worker.tools import AnyTool
-
-if TYPE_CHECKING:
-    from turnkeeper_worker.run_loop import Surroundings
 
 # What the self-check before an effect leaves for the request to get out, in parts of a lease.
 MARGIN = 0.1
@@ -27,7 +27,10 @@ MARGIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """The calls after their run, by call id, and the first failure that ends the run."""
+    """The calls after their run, by call id, and the first failure that ends the run.
+
+    A call that must wait for a person instead is among them as awaiting, or as in doubt.
+    """
 
     settled: dict[str, ToolCall]
     failure: RunFailure | None
@@ -42,6 +45,7 @@ class ToolCalls:
         agent: Agent,
         held: HeldLease,
         context: RunContext[Any],
+        gatekeeper: Gatekeeper,
         *,
         is_same_agent: bool = True,
     ) -> None:
@@ -49,6 +53,7 @@ class ToolCalls:
         self._agent = agent
         self._held = held
         self._context = context
+        self._gatekeeper = gatekeeper
         # whether calls of an earlier worker's checkpoint were planned by the agent as it is here
         self._is_same_agent = is_same_agent
         self._planned_here: set[str] = set()
@@ -82,14 +87,21 @@ class ToolCalls:
         return Ran(settled, failures[0] if failures else None)
 
     async def _one(self, call: ToolCall) -> ToolCall:
+        if call.status is CallStatus.STARTED:  # by a worker that died: whether it happened, nobody knows
+            return replace(call, status=CallStatus.IN_DOUBT)
+        if call.kind == MCP:  # approved; the model server runs it when it is told
+            return await self._settle(call, "")
         # An agent that never had the tool gets an error to learn from; one that lost it cannot go on.
         stored = not self._is_same_agent and call.call_id not in self._planned_here
         tools = self._agent.tools_by_name
         tool = tool_for(call, tools, agent=self._agent.name, stored=stored)
         if tool is None:
             return await self._settle(call, unknown_tool_output(call.name, tools))
-        if not (call.idempotent and tool.idempotent):
-            await self._start(call, tool)
+        call = await self._gatekeeper.pass_again(call, tool)
+        if call.status is not CallStatus.PLANNED:
+            return call
+        if not (call.idempotent and tool.idempotent) and not await self._start(call, tool):
+            return replace(call, status=CallStatus.IN_DOUBT)
         output = await execute(
             tool,
             call,
@@ -99,23 +111,22 @@ class ToolCalls:
         )
         return await self._settle(call, output)
 
-    async def _start(self, call: ToolCall, tool: AnyTool) -> None:
-        """Record the start of a call that must not happen twice, then make sure that the lease is ours."""
+    async def _start(self, call: ToolCall, tool: AnyTool) -> bool:
+        """Record the start of a call that must not happen twice, then make sure that the lease is ours.
+
+        False when it was recorded before: also by an attempt of ours whose answer was lost.
+        """
         seconds = self._around.settings.lease_seconds
         asked_at = time.monotonic()
-        is_first = call.status is not CallStatus.STARTED and await self._around.database.transact(
+        is_first = await self._around.database.transact(
             lambda uow: checkpoint.start_call(
                 uow, self._held.lease, self._context.run_id, call, tool.timeout, seconds
             )
         )
-        if not is_first:
-            raise RunFailure(
-                "tool_in_doubt",
-                f"tool {call.name!r} was started by a worker that died, and must not run twice: "
-                f"look whether {self._context.run_id}:{call.call_id} happened",
-            )
         self._held.renewed(asked_at, seconds)
-        self._held.check(MARGIN * seconds)
+        if is_first:
+            self._held.check(MARGIN * seconds)
+        return is_first
 
     async def _settle(self, call: ToolCall, output: str) -> ToolCall:
         seconds = self._around.settings.lease_seconds

@@ -67,7 +67,7 @@ async def _call(
             if tool.is_async:
                 result: object = tool.function(*given, **arguments)
             else:
-                result = await _in_thread(threads, lambda: tool.function(*given, **arguments))
+                result = await in_thread(threads, lambda: tool.function(*given, **arguments))
             return await result if inspect.isawaitable(result) else result
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -83,7 +83,12 @@ async def _call(
         raise _raised(error) from error
 
 
-async def _in_thread(threads: Executor, function: Callable[[], object]) -> object:
+async def in_thread(threads: Executor, function: Callable[[], object]) -> object:
+    """What the function returns, called in a thread with the context variables of here.
+
+    What it raises comes as the cause of another exception.
+    """
+
     def guarded() -> tuple[object, BaseException | None]:
         # As a value: a StopIteration set on a future would leave its waiter hanging.
         try:

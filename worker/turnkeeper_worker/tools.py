@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
@@ -20,6 +20,7 @@ from pydantic.errors import PydanticUserError
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import Json, digest
+from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.signature import Parameter, Signature, read_signature
 from turnkeeper_worker.tool_schema import plain_schema, strict_schema
 
@@ -28,6 +29,8 @@ R = TypeVar("R", covariant=True)
 F_R = TypeVar("F_R")
 
 OnError: TypeAlias = Literal["return", "fail"]
+# Any: a function that wants RunContext[Deps] takes no RunContext[object].
+Gate: TypeAlias = Callable[[RunContext[Any], dict[str, Any]], bool | Awaitable[bool]]
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 DEFAULT_TIMEOUT = 300.0
 
@@ -43,6 +46,8 @@ class Tool(Generic[P, R]):
 
     `schema` is the JSON schema of its parameters, `timeout` in seconds. `idempotent=False` says that the
     effect must not happen twice. `on_error="fail"` ends the run instead of telling the model.
+    `needs_approval`: whether a person must consent before a call runs, or a function that says so for a call;
+    `approval_timeout`: seconds until nobody's decision is a rejection, None for the setting's.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Tool(Generic[P, R]):
     strict: bool = True
     is_async: bool = False
     takes_context: bool = False
+    needs_approval: bool | Gate = False
+    approval_timeout: float | None = None
     arguments: type[BaseModel] = field(default=BaseModel, repr=False)
     parameters: tuple[Parameter, ...] = field(default=(), repr=False)
 
@@ -74,7 +81,13 @@ class Tool(Generic[P, R]):
     @cached_property
     def digest(self) -> str:
         """Changes with what the tool means for a run that waits: its definition and its promises."""
-        return digest([self.definition(), self.idempotent, self.on_error])
+        gate = [named(self.needs_approval)] if self.is_gated else []
+        return digest([self.definition(), self.idempotent, self.on_error, *gate])
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a call may have to wait for a person."""
+        return self.needs_approval is not False
 
     def validate(self, arguments: str) -> dict[str, object]:
         """The keyword arguments out of a call's JSON text. Raises InvalidArguments."""
@@ -105,9 +118,11 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    idempotent: bool = True,
+    idempotent: bool | None = None,
     on_error: OnError = "return",
     strict: bool = True,
+    needs_approval: bool | Gate = False,
+    approval_timeout: float | None = None,
 ) -> Callable[[Callable[P, F_R]], Tool[P, F_R]]: ...
 
 
@@ -118,14 +133,20 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    idempotent: bool = True,
+    idempotent: bool | None = None,
     on_error: OnError = "return",
     strict: bool = True,
+    needs_approval: bool | Gate = False,
+    approval_timeout: float | None = None,
 ) -> Tool[P, F_R] | Callable[[Callable[P, F_R]], Tool[P, F_R]]:
     """Make a tool of a function, sync or async: `@tool` or `@tool(timeout=30)`.
 
     A first parameter annotated RunContext is given by the worker and hidden from the model. The description
-    and those of the parameters come from the docstring (Google style). Raises ConfigurationError.
+    and those of the parameters come from the docstring (Google style).
+
+    `needs_approval`: True, or a function of (ctx, arguments), sync or async, that returns False for a call
+    that may run at once; anything else it returns or raises makes the call wait for a person. A tool that can
+    need approval is `idempotent=False` unless told otherwise. Raises ConfigurationError.
     """
     # Annotations that are texts may name things of the function around: seen from its frame only.
     namespace = dict(sys._getframe(1).f_locals)
@@ -133,6 +154,7 @@ def tool(
     def make(decorated: Callable[P, F_R]) -> Tool[P, F_R]:
         chosen = _checked_name(decorated, name)
         _check_options(chosen, timeout, on_error)
+        _check_gate(chosen, needs_approval, approval_timeout)
         signature = read_signature(decorated, chosen, namespace)
         arguments = _arguments_model(chosen, signature, strict)
         made = Tool(
@@ -141,9 +163,11 @@ def tool(
             schema=_schema(chosen, arguments, strict),
             function=decorated,
             timeout=float(timeout),
-            idempotent=idempotent,
+            idempotent=needs_approval is False if idempotent is None else idempotent,
             on_error=on_error,
             strict=strict,
+            needs_approval=needs_approval,
+            approval_timeout=None if approval_timeout is None else float(approval_timeout),
             is_async=inspect.iscoroutinefunction(decorated),
             takes_context=signature.takes_context,
             arguments=arguments,
@@ -181,6 +205,29 @@ def _check_options(name: str, timeout: object, on_error: object) -> None:
         raise ConfigurationError(f"tool {name!r}, timeout {timeout!r}: use a number of seconds above 0")
     if on_error not in ("return", "fail"):
         raise ConfigurationError(f"tool {name!r}, on_error {on_error!r}: use 'return' or 'fail'")
+
+
+def _check_gate(name: str, needs_approval: object, approval_timeout: float | None) -> None:
+    if not isinstance(needs_approval, bool) and not callable(needs_approval):
+        raise ConfigurationError(
+            f"tool {name!r}, needs_approval {needs_approval!r}: use True, False or a function of "
+            "(ctx, arguments)"
+        )
+    if approval_timeout is None:
+        return
+    if type(approval_timeout) not in (int, float) or not 0 < approval_timeout < float("inf"):
+        raise ConfigurationError(
+            f"tool {name!r}, approval_timeout {approval_timeout!r}: use a number of seconds above 0, or None"
+        )
+
+
+def named(value: object) -> object:
+    """A function by its place in the code, anything else as it is: for digests, the same in every process."""
+    if not callable(value):
+        return value
+    # A partial or an object has no name of its own: that of its type, never a repr with an address in it.
+    function = value if hasattr(value, "__qualname__") else type(value)
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def _arguments_model(tool_name: str, signature: Signature, strict: bool) -> type[BaseModel]:

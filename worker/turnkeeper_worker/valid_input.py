@@ -17,10 +17,13 @@ OUTPUT_OF: Mapping[str, str] = {
     "custom_tool_call": "custom_tool_call_output",
     "function_call": "function_call_output",
     "local_shell_call": "local_shell_call_output",
+    "mcp_approval_request": "mcp_approval_response",
     "shell_call": "shell_call_output",
 }
 _OUTPUTS = frozenset(OUTPUT_OF.values())
-_NOT_PRODUCED = frozenset({"reasoning", "compaction_trigger", "item_reference", "mcp_approval_response"})
+# where those keep the id of the call that do not call it so
+_ID_FIELDS = {"mcp_approval_request": "id", "mcp_approval_response": "approval_request_id"}
+_NOT_PRODUCED = frozenset({"reasoning", "compaction_trigger", "item_reference"})
 # What the SDKs and the server add to an item, and the server refuses when it comes back.
 _NEVER_INPUT = frozenset({"parsed", "parsed_arguments", "created_by"})
 
@@ -89,7 +92,7 @@ def _paired(items: Sequence[Item]) -> set[int]:
     waiting: dict[tuple[str, str], int] = {}
     for index, item in enumerate(items):
         kind = str(item.get("type"))
-        call_id = item.get("call_id")
+        call_id = item.get(_ID_FIELDS.get(kind, "call_id"))
         if kind not in OUTPUT_OF and kind not in _OUTPUTS:
             kept.add(index)
         elif not isinstance(call_id, str):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from turnkeeper.cli import output
-from turnkeeper.cli.options import AsJson, DatabaseUrl
-from turnkeeper_client import Client
+from turnkeeper.cli.options import AsJson, Common, DatabaseUrl
 from turnkeeper_client.snapshots import agent_as_json
 
 
 def agents(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """List the agents that workers have registered."""
-    with Client(database_url=database_url) as client:
+    with Common(database_url, None, None).client() as client:
         found = client.agents()
     if as_json:
         output.write_json({"agents": [agent_as_json(one) for one in found]})

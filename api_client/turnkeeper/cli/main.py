@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import agents, demo, migrate, runs, sessions, worker
+from turnkeeper.cli import agents, approvals, chat, demo, dev, doctor, migrate, runs, sessions, worker
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, TurnkeeperError
 
 FAILED = 1
@@ -26,11 +26,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("dev")(dev.dev)
+app.command("chat")(chat.chat)
 app.command("worker")(worker.worker)
 app.command("migrate")(migrate.migrate)
 app.command("agents")(agents.agents)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(sessions.app, name="sessions")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from turnkeeper.dev.place import find_dev
 from turnkeeper_client import Client
 
 DatabaseUrl: TypeAlias = Annotated[
@@ -33,7 +34,10 @@ Cursor: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """Where a group's commands find things; None leaves it to the environment."""
+    """Where a group's commands find things; None leaves it to the environment.
+
+    Where that says nothing either, it is the servers of the `turnkeeper dev` that runs in this folder.
+    """
 
     database_url: str | None
     broker_url: str | None
@@ -41,6 +45,9 @@ class Common:
 
     def client(self) -> Client:
         """A client for one command. Raises ConfigurationError."""
+        found = find_dev() if self.database_url is None and self.broker_url is None else None
+        if found is not None:
+            return Client(database_url=found.database_url, broker_url=found.broker_url, tenant=self.tenant)
         return Client(database_url=self.database_url, broker_url=self.broker_url, tenant=self.tenant)
 
 
@@ -57,4 +64,4 @@ def remember(
 def client_of(context: typer.Context) -> Client:
     """The client that the options of the command's group lead to."""
     common = context.obj
-    return common.client() if isinstance(common, Common) else Client()
+    return (common if isinstance(common, Common) else Common(None, None, None)).client()

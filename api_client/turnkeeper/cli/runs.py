@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import output
+from turnkeeper.cli import output, watching
 from turnkeeper.cli.options import AsJson, Cursor, Limit, client_of, remember
 from turnkeeper.cli.reading import parse_json, read_input
 from turnkeeper_client.snapshots import RunSnapshot
@@ -125,6 +125,7 @@ def _write_run(run: RunSnapshot, *, as_json: bool) -> None:
         ("finished", output.when(run.finished_at)),
         ("error", f"{run.error.code}: {run.error.message}" if run.error else ""),
         ("output", output.as_text(run.output)),
+        *(("waits", f"{one.id} {one.tool} {watching.short(one)}") for one in run.approvals),
     ]
     for name, value in lines:
         if value:

@@ -28,7 +28,7 @@ ORDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What the tools work on. `log` is a file with a line for each look-up that began and that was done."""
+    """What the tools work on. `log` is a file with a line for each thing that began and that was done."""
 
     log: Path
 
@@ -63,6 +63,17 @@ async def opening_hours(ctx: RunContext[Shop]) -> str:
     return await ctx.deps.look_up(ctx, NEAR, "Monday to Friday, 9 to 17 o'clock.")
 
 
+@tool(needs_approval=True, timeout=30)
+async def refund(ctx: RunContext[Shop], order_id: str, amount: float) -> str:
+    """Pay money back for an order. A person decides on it.
+
+    Args:
+        order_id: the order's number, e.g. 7
+        amount: in euros
+    """
+    return await ctx.deps.look_up(ctx, NEAR, f"Paid {amount:.2f} euros back for order {order_id}.")
+
+
 @asynccontextmanager
 async def open_shop() -> AsyncIterator[Shop]:
     """The shop, once per worker process."""
@@ -72,8 +83,11 @@ async def open_shop() -> AsyncIterator[Shop]:
 support = Agent(
     name=AGENT,
     model=os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL,
-    instructions="You are the support desk of a shop. Look every order up that is asked for. Be brief.",
-    tools=[order_status, opening_hours],
+    instructions=(
+        "You are the support desk of a shop. Look every order up that is asked for. When a customer asks for "
+        "a refund, call `refund` at once and do not ask back: a colleague decides on it. Be brief."
+    ),
+    tools=[order_status, opening_hours, refund],
 )
 turnkeeper = Turnkeeper(agents=[support], lifespan=open_shop)
 celery = turnkeeper.celery

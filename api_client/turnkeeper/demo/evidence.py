@@ -11,6 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 from sqlalchemy import func, select
 
 from turnkeeper.demo.facts import (
+    ApprovalFact,
     CallFact,
     Death,
     Effect,
@@ -20,24 +21,55 @@ from turnkeeper.demo.facts import (
     ItemFact,
     RunFact,
     SessionFact,
+    Waiting,
     Worker,
 )
+from turnkeeper.demo.proof import effect_key
 from turnkeeper.demo.stage import Stage
 from turnkeeper_storage import tables
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import decode
-from turnkeeper_storage.model import CallStatus, EventType, RunStatus
+from turnkeeper_storage.model import ApprovalStatus, CallStatus, EventType, RunStatus
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 HTTP_SECONDS = 5.0
 _S, _R, _I = tables.sessions.c, tables.runs.c, tables.session_items.c
-_C, _E = tables.tool_calls.c, tables.run_events.c
+_C, _E, _A = tables.tool_calls.c, tables.run_events.c, tables.approvals.c
 
 
 async def read_held(database: Database) -> list[Held]:
     """The runs that are in work now, each with the worker whose lease it is."""
     return await database.read(_held)
+
+
+async def read_waiting(database: Database, stage: Stage, behind: str) -> list[Waiting]:
+    """The runs that wait for a person now, in one transaction; `behind` is the run sent meanwhile."""
+
+    async def all_of_it(uow: UnitOfWork) -> list[Waiting]:
+        rows = list(await uow.execute(_WAITING))
+        approvals, items, runs = await _approvals(uow), await _items(uow), await _runs(uow)
+        status = next((run.status for run in runs if run.id == behind), None)
+        began = {effect.key for effect in read_effects(stage.log)}
+        found = []
+        for row in rows:
+            calls = [one.call_id for one in approvals if one.run_id == row.id and one.decided_at is None]
+            found.append(
+                Waiting(
+                    session=row.session_id,
+                    run_id=row.id,
+                    status=RunStatus(row.status),
+                    owner=row.lease_owner,
+                    is_leased=row.lease_id is not None or row.lease_until is not None,
+                    calls=calls,
+                    items=[one.item for one in items if one.session == row.session_id],
+                    seen=[key for key in (effect_key(row.id, call) for call in calls) if key in began],
+                    behind=status,
+                )
+            )
+        return found
+
+    return await database.read(all_of_it)
 
 
 async def read_facts(
@@ -58,6 +90,7 @@ async def read_facts(
             effects=effects,
             death=death,
             survivor=survivor,
+            approvals=await _approvals(uow),
             asked=asked,
         )
 
@@ -102,6 +135,15 @@ _HELD = (
     .join_from(tables.runs, tables.sessions, _R.session_key == _S.session_key)
     .where(_R.status == RunStatus.RUNNING.value, _S.lease_owner.is_not(None))
     .order_by(_R.session_id)
+)
+
+
+# every run with an open approval, whatever its status says: that is for the claims to judge
+_WAITING = (
+    select(_R.session_id, _R.id, _R.status, _S.lease_owner, _S.lease_id, _S.lease_until)
+    .join_from(tables.runs, tables.sessions, _R.session_key == _S.session_key)
+    .where(_R.id.in_(select(_A.run_id).where(_A.status == ApprovalStatus.PENDING.value)))
+    .order_by(_R.created_at)
 )
 
 
@@ -170,3 +212,19 @@ async def _calls(uow: UnitOfWork) -> list[CallFact]:
 async def _events(uow: UnitOfWork) -> list[EventFact]:
     rows = await uow.execute(select(tables.run_events).order_by(_E.run_id, _E.n))
     return [EventFact(row.run_id, row.n, EventType(row.type), row.data, row.created_at) for row in rows]
+
+
+async def _approvals(uow: UnitOfWork) -> list[ApprovalFact]:
+    rows = await uow.execute(select(tables.approvals).order_by(_A.created_at, _A.id))
+    return [
+        ApprovalFact(
+            id=row.id,
+            run_id=row.run_id,
+            call_id=row.call_id,
+            status=ApprovalStatus(row.status),
+            decided_by=row.decided_by,
+            created_at=row.created_at,
+            decided_at=row.decided_at,
+        )
+        for row in rows
+    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import CallStatus, EventType, RunStatus
+from turnkeeper_storage.model import ApprovalStatus, CallStatus, EventType, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class EventFact:
     type: EventType
     data: dict[str, Json]
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalFact:
+    """A call that waited for a person, and how it was decided."""
+
+    id: str
+    run_id: str
+    call_id: str
+    status: ApprovalStatus
+    decided_by: str | None
+    created_at: datetime
+    decided_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +141,59 @@ class Facts:
     effects: Sequence[Effect]
     death: Death
     survivor: Worker
+    approvals: Sequence[ApprovalFact] = ()
     asked: Sequence[tuple[str, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What came of a streamed run while it was followed.
+
+    `pieces` are those of its answer's text; `by_turn` counts all deltas of each turn; `missed` were lost.
+    `first_after`, `ended_after`: seconds from the question to the first piece and to the run's last event.
+    """
+
+    run_id: str
+    pieces: Sequence[str]
+    by_turn: Sequence[tuple[int, int]]
+    missed: int
+    first_after: float | None
+    ended_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A run that waits for a person, as the database and the shop's log had it meanwhile.
+
+    `calls` are those that it waits for, `items` its session's history, `seen` the calls' keys that the shop
+    knows already. `behind` is the status of the message that was sent meanwhile.
+    """
+
+    session: str
+    run_id: str
+    status: RunStatus
+    owner: str | None
+    is_leased: bool
+    calls: Sequence[str]
+    items: Sequence[Item]
+    seen: Sequence[str]
+    behind: RunStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Approvals that the demo had decided: approved by a process of their own, or rejected (`pid` None)."""
+
+    approvals: Sequence[str]
+    by: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The second act. `streamed` is None where nothing can be followed, `behind` the run that queued up."""
+
+    streamed: Streamed | None
+    waiting: Sequence[Waiting]
+    decided: Sequence[Decided]
+    behind: str

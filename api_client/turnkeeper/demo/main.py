@@ -1,4 +1,4 @@
-"""The demo's story: eight messages, two workers, one kill, and a look at what the database says.
+"""The demo's story: two workers, one kill, refunds that wait, and a look at what the database says.
 
 run_demo()  sets the stage, plays, and clears away whatever happens
 """
@@ -12,16 +12,17 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from turnkeeper.demo import script
+from turnkeeper.demo.consent import prove_desk
+from turnkeeper.demo.desk import Players, ended, play_desk
 from turnkeeper.demo.evidence import check_is_empty, read_facts, read_held
 from turnkeeper.demo.facts import Death, Held, Worker
-from turnkeeper.demo.processes import POLL_SECONDS, Child, DemoFailed
+from turnkeeper.demo.processes import POLL_SECONDS, Child, Children, DemoFailed
 from turnkeeper.demo.proofs import prove
 from turnkeeper.demo.report import Report
 from turnkeeper.demo.signals import EndingSignals, Terminated
 from turnkeeper.demo.stage import Stage, Wishes, set_up, start_workers
 from turnkeeper_client import AsyncClient, AsyncRunHandle
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.errors import WaitTimeout
 from turnkeeper_storage.migrate import ensure_tables
 
 INTERRUPTED = 130
@@ -41,7 +42,7 @@ def run_demo(keep: bool = False, database_url: str | None = None, broker_url: st
             signals.run(_prepare(stage))
             with report.waiting("two workers start"):
                 workers = start_workers(children)
-            is_proved = signals.run(_play(stage, workers, report))
+            is_proved = signals.run(_play(stage, children, workers, report))
     except KeyboardInterrupt:
         report.note("Interrupted; everything that was started is stopped.")
         return INTERRUPTED
@@ -60,13 +61,15 @@ async def _prepare(stage: Stage) -> None:
         await check_is_empty(database)
 
 
-async def _play(stage: Stage, workers: Sequence[Child], report: Report) -> bool:
+async def _play(stage: Stage, children: Children, workers: Sequence[Child], report: Report) -> bool:
     report.say("two workers are ready: " + " and ".join(str(_as_worker(worker)) for worker in workers))
     async with _opened(stage) as database, AsyncClient() as client:
         handles = await _send(client, report)
         death, survivor = await _kill_one(database, workers, handles, report)
-        facts = await read_facts(database, stage, [handle.id for handle in handles], death, survivor)
-    proofs = prove(facts)
+        more, desk = await play_desk(Players(client, database, stage, children, report))
+        accepted = [handle.id for handle in (*handles, *more)]
+        facts = await read_facts(database, stage, accepted, death, survivor)
+    proofs = [*prove(facts), *prove_desk(facts, desk)]
     report.histories(facts)
     report.proved(proofs)
     return all(proof.holds for proof in proofs)
@@ -112,12 +115,7 @@ async def _kill_one(
 
 
 async def _follow(handle: AsyncRunHandle, report: Report) -> None:
-    try:
-        snapshot = await handle.wait(timeout=script.ANSWER_SECONDS)
-    except WaitTimeout as error:
-        raise DemoFailed(f"{handle.session_id}'s message {handle.seq}: {error}") from None
-    why = f" ({snapshot.error.code}: {snapshot.error.message})" if snapshot.error else ""
-    report.say(f"{handle.session_id}'s message {handle.seq} is {snapshot.status.value}{why}")
+    report.ended(await ended(handle))
 
 
 async def _caught_in_the_middle(

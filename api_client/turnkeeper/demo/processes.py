@@ -47,6 +47,11 @@ class Child:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
     def log(self) -> str:
         """What it wrote so far."""
         return self._log.read_text(errors="replace")

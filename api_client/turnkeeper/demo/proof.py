@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from turnkeeper.demo.facts import Facts
+from turnkeeper_storage.model import ApprovalStatus
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -33,6 +36,11 @@ def seconds_between(start: datetime, end: datetime) -> float:
 def effect_key(run_id: str, call_id: str) -> str:
     """How the shop's log names a call: its idempotency key."""
     return f"{run_id}:{call_id}"
+
+
+def rejected_calls(facts: Facts) -> set[tuple[str, str]]:
+    """Run and call of each approval that was rejected: calls that have an output and no effect."""
+    return {(one.run_id, one.call_id) for one in facts.approvals if one.status is ApprovalStatus.REJECTED}
 
 
 def counted(count: int, noun: str) -> str:

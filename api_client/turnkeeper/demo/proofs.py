@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
-from turnkeeper.demo.facts import EventFact, Facts, ItemFact, RunFact
-from turnkeeper.demo.proof import Proof, proof_of, seconds_between
+from turnkeeper.demo.facts import CallFact, EventFact, Facts, ItemFact, RunFact
+from turnkeeper.demo.proof import Proof, proof_of, rejected_calls, seconds_between
 from turnkeeper.demo.takeover import asked_once, killed_in_the_middle, look_ups_known, taken_over
 from turnkeeper_storage.items import CALL_TYPES, OUTPUT_TYPES, digest, text_of
 from turnkeeper_storage.model import CallStatus, EventType, RunStatus
@@ -82,13 +82,14 @@ def calls_have_outputs(facts: Facts) -> Proof:
     """In the histories each planned call stands once, and its output once, later; nothing else is called."""
     called = [_call_of(item) for item in facts.items if item.item.get("type") in CALL_TYPES]
     answered = [_call_of(item) for item in facts.items if item.item.get("type") in OUTPUT_TYPES]
-    planned = [(call.run_id, call.call_id) for call in facts.calls]
+    planned = [_key(call) for call in facts.calls]
+    rejected = rejected_calls(facts)
     faults = [f"{_short(key)} was planned once, stands {n} times" for key, n in _unequal(planned, called)]
     faults += [f"{_short(key)} has {n} outputs" for key, n in _unequal(planned, answered)]
     faults += [
-        f"{_short((call.run_id, call.call_id))} is {call.status}"
+        f"{_short(_key(call))} is {call.status}"
         for call in facts.calls
-        if call.status is not CallStatus.DONE
+        if call.status is not CallStatus.DONE and _key(call) not in rejected
     ]
     faults += [f"{_short(key)} has its output before itself" for key in _reversed(facts.items)]
     return proof_of(f"{len(called)} tool calls, {len(answered)} outputs: exactly one for each", faults)
@@ -172,6 +173,10 @@ def _seqs(pieces: Sequence[tuple[str | None, object]], runs: Sequence[RunFact]) 
 
 def _call_of(item: ItemFact) -> tuple[str, str]:
     return item.run_id or "", str(item.item.get("call_id"))
+
+
+def _key(call: CallFact) -> tuple[str, str]:
+    return call.run_id, call.call_id
 
 
 def _unequal(

@@ -6,13 +6,14 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
 from turnkeeper.cli.output import clean
-from turnkeeper.demo.facts import Facts, ItemFact
+from turnkeeper.demo.facts import Facts, Waiting
 from turnkeeper.demo.proof import Proof
+from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage.items import CALL_TYPES, OUTPUT_TYPES, Item, text_of
 
 
@@ -37,10 +38,37 @@ class Report:
         with self._console.status(clean(text)):
             yield
 
+    @contextlib.contextmanager
+    def live(self, who: str) -> Iterator[Callable[[str], None]]:
+        """Within the block what is written stands on one line, each piece as it comes."""
+        self._write(f"{time.monotonic() - self._since:5.1f} s  {who} reads the answer as it comes: ")
+        try:
+            yield self._write
+        finally:
+            self._line("")
+
+    def ended(self, snapshot: RunSnapshot) -> None:
+        """How a message ended."""
+        why = f" ({snapshot.error.code}: {snapshot.error.message})" if snapshot.error else ""
+        self.say(f"{snapshot.session_id}'s message {snapshot.seq} is {snapshot.status.value}{why}")
+
+    def waits(self, waiting: Sequence[Waiting], behind: str) -> None:
+        """The sessions whose runs wait for a person, as the database has them now."""
+        for one in waiting:
+            held = one.owner or one.is_leased
+            lease = f"leased by {one.owner or 'somebody'}" if held else "no lease, no worker"
+            self.say(f"{one.session}'s refund waits for a person: {one.status.value}, {lease}", "bold")
+            for item in one.items:
+                is_open = item.get("type") in CALL_TYPES and item.get("call_id") in one.calls
+                self._line(f"           {_said(one.session, item)}{'  <- waits' if is_open else ''}")
+        self.say(behind)
+
     def used(self, uses: Sequence[str]) -> None:
         """What this play runs on."""
         self._line(
-            "Turnkeeper's demo: a support desk on two worker processes, one of which is killed", "bold"
+            "Turnkeeper's demo: a support desk on two worker processes, one of which is killed, "
+            "and refunds that wait for a person",
+            "bold",
         )
         for line in uses:
             self._line(f"  {line}")
@@ -52,7 +80,7 @@ class Report:
             self._line(f"The history of {session.id}", "bold")
             for item in facts.items:
                 if item.session == session.id:
-                    self._line(f"  {_described(item)}")
+                    self._line(f"  {_said(item.session, item.item)}")
 
     def proved(self, proofs: Sequence[Proof]) -> None:
         """Each line of the summary with its mark, and the verdict."""
@@ -68,28 +96,35 @@ class Report:
         if failed:
             self._line(f"{failed} of {len(proofs)} could NOT be proved.", "bold red")
         else:
-            self._line(f"All {len(proofs)} hold: nothing lost, nothing doubled.", "bold green")
+            self._line(
+                f"All {len(proofs)} hold: nothing lost, nothing doubled, nothing done unasked.", "bold green"
+            )
 
     def note(self, text: str) -> None:
         """A line without the time."""
         self._line(text)
 
     def _line(self, text: str, style: str = "") -> None:
+        self._console.print(self._shown(text), style=style or None)
+
+    def _write(self, text: str) -> None:
+        self._console.print(self._shown(text), end="")
+        self._console.file.flush()
+
+    def _shown(self, text: str) -> str:
         # a letter that the terminal's encoding lacks is no reason to stop
         encoding = self._console.encoding
-        shown = clean(text).encode(encoding, "replace").decode(encoding)
-        self._console.print(shown, style=style or None)
+        return clean(text).encode(encoding, "replace").decode(encoding)
 
 
-def _described(fact: ItemFact) -> str:
-    item = fact.item
+def _said(session: str, item: Item) -> str:
     kind = item.get("type")
     if kind in CALL_TYPES:
         return f"   calls {item.get('name')}({_arguments(item)})"
     if kind in OUTPUT_TYPES:
         return f"   gets  {item.get('output')}"
     if "role" in item:
-        who = "desk" if item["role"] == "assistant" else fact.session
+        who = "desk" if item["role"] == "assistant" else session
         return f"{who}: {text_of(item)}"
     return f"   ({kind})"
 

@@ -16,6 +16,13 @@ MESSAGES = {
     "dev": ("I wait for orders 31 and 32.", "Can I call you? What are your opening hours?"),
 }
 
+# The second act: who asks what, and who decides.
+STREAMED = ("eva", "Hello! Tell me in two sentences what you can do for me.")
+REFUNDS = {"fay": "Please refund order 7, 12.50 EUR.", "gus": "Please refund order 16, 900 EUR."}
+BEHIND = ("fay", "Until when can I call you? What are your opening hours?")
+APPROVER, NOTE = "ana@shop.example", "checked with the warehouse"
+REJECTER, REASON = "ben@shop.example", "over the limit of 500"
+
 # as short as recovery on one machine allows: a killed worker's sessions are free again after a lease
 SETTINGS = {
     "TURNKEEPER_LEASE_SECONDS": "5",
@@ -24,7 +31,8 @@ SETTINGS = {
     "TURNKEEPER_GRACE_SECONDS": "6",
 }
 QUEUE = "turnkeeper-demo"
-PRACTICE_LATENCY = "0.3"  # seconds of each answer
+PRACTICE_LATENCY = 0.3  # seconds of each answer
+PRACTICE_PACE = 0.05  # seconds before each piece of a streamed one
 
 START_SECONDS = 45.0
 MIDDLE_SECONDS = 10.0

@@ -75,7 +75,8 @@ def set_up(wishes: Wishes, signals: EndingSignals) -> Iterator[tuple[Stage, Chil
 
 def start_workers(children: Children) -> tuple[Child, Child]:
     """Two worker processes, both ready for work. Blocks; raises DemoFailed."""
-    workers = [children.start(f"worker {name}", "turnkeeper.demo.worker") for name in "AB"]
+    command = ("turnkeeper", "worker", "turnkeeper.demo.agents")
+    workers = [children.start(f"worker {name}", *command) for name in "AB"]
     for worker in workers:
         worker.wait_for(" ready.", script.START_SECONDS)
     return workers[0], workers[1]
@@ -132,7 +133,7 @@ def _model(children: Children) -> tuple[str, str | None]:
     if base_url or os.environ.get("OPENAI_API_KEY"):
         where = "the server that OPENAI_BASE_URL names" if base_url else "OpenAI"
         return f"model: {_real_model()} of {where} (calls may cost money)", None
-    practice = children.start("practice model", "turnkeeper.practice", "--latency", script.PRACTICE_LATENCY)
+    practice = children.start("practice model", "turnkeeper.demo.model")
     url = practice.wait_for("/v1\n", script.START_SECONDS).splitlines()[-1]
     said = "model: the practice model, a local server that follows rules and is no AI"
     return f"{said} (set OPENAI_API_KEY for a real one)", url

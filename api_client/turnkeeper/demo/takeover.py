@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from turnkeeper.demo.facts import Effect, Facts, Held
-from turnkeeper.demo.proof import Proof, counted, effect_key, proof_of, seconds_between
+from turnkeeper.demo.proof import Proof, counted, effect_key, proof_of, rejected_calls, seconds_between
 from turnkeeper_storage.model import EventType, RunStatus
 
 
@@ -27,7 +27,12 @@ def look_ups_known(facts: Facts) -> Proof:
     """The shop's log and the histories know the same look-ups; only what the kill cut off began twice."""
     began = Counter(effect.key for effect in facts.effects if effect.step == "began")
     done = Counter(effect.key for effect in facts.effects if effect.step == "done")
-    planned = {effect_key(call.run_id, call.call_id) for call in facts.calls}
+    rejected = rejected_calls(facts)
+    planned = {
+        effect_key(call.run_id, call.call_id)
+        for call in facts.calls
+        if (call.run_id, call.call_id) not in rejected
+    }
     cut_off = {effect_key(held.run_id, call_id) for held in facts.death.left for call_id in held.open}
     faults = [f"look-up {key} is in no run" for key in began if key not in planned]
     faults += [f"look-up {key} was never done" for key in sorted(planned) if not done[key]]
@@ -36,8 +41,8 @@ def look_ups_known(facts: Facts) -> Proof:
     ]
     again = sum(began.values()) - len(began)
     text = (
-        f"the shop saw {len(began)} look-ups for {len(planned)} calls; {again} of them, cut off by the kill, "
-        "began again under the same key"
+        f"the shop saw {len(began)} look-ups and refunds for {len(planned)} calls that were let through; "
+        f"{again} of them, cut off by the kill, began again under the same key"
     )
     return proof_of(text, faults)
 

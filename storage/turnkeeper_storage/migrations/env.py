@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+from sqlalchemy import text
 
 from turnkeeper_storage.tables import metadata
 
@@ -13,6 +14,9 @@ connection = config.attributes["connection"]
 schema = config.attributes.get("schema")
 if schema and connection.dialect.name == "postgresql":
     connection = connection.execution_options(schema_translate_map={None: schema})
+    # Alembic's ALTER statements are not translated; until the end of the transaction, names mean ours
+    quoted = connection.dialect.identifier_preparer.quote_schema(schema)
+    connection.execute(text(f"SET LOCAL search_path TO {quoted}"))
 
 context.configure(
     connection=connection,

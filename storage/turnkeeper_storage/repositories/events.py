@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import bindparam, insert, select
 
-from turnkeeper_storage.model import Event, EventType
+from turnkeeper_storage.model import Event, EventType, RunStatus
 from turnkeeper_storage.sql_types import now
-from turnkeeper_storage.tables import run_events
+from turnkeeper_storage.tables import run_events, runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 E = run_events.c
@@ -30,6 +31,7 @@ async def add(uow: UnitOfWork, key: str, events: Sequence[Event]) -> None:
             for e in events
         ]
         await uow.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+        uow.events.extend(events)
 
 
 _AFTER = (
@@ -43,3 +45,25 @@ async def list_after(uow: UnitOfWork, key: str, run_id: str, after: int = 0) -> 
     """The events of a run past index `after`, in order."""
     rows = await uow.execute(_AFTER, {"b_key": key, "b_run_id": run_id, "b_after": after})
     return [Event(row[0], row[1], EventType(row[2]), row[3], row[4]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands, and the index of its newest durable event."""
+
+    status: RunStatus
+    last: int
+
+
+_STANDING = select(runs.c.status, runs.c.next_event).where(
+    runs.c.session_key == bindparam("b_key"),
+    runs.c.id == bindparam("b_run_id"),
+    runs.c.tenant == bindparam("b_tenant"),
+)
+
+
+async def standing(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Standing | None:
+    """Where a run of this tenant stands; None when there is none. All of its events up to `last` are there."""
+    values = {"b_key": key, "b_run_id": run_id, "b_tenant": tenant}
+    row = (await uow.execute(_STANDING, values)).one_or_none()
+    return None if row is None else Standing(RunStatus(row[0]), int(row[1]) - 1)

@@ -70,7 +70,7 @@ async def newest(uow: UnitOfWork, key: str, limit: int | None) -> list[Item]:
         rows = list(await uow.execute(_ALL, {"b_key": key}))
     else:
         rows = list(await uow.execute(_NEWEST, {"b_key": key, "b_limit": limit}))[::-1]
-    read = [_read(row[0], row[1]) for row in rows]
+    read = [readable(row[0], row[1]) for row in rows]
     return [item for item in read if item is not None]
 
 
@@ -86,7 +86,7 @@ async def pop(uow: UnitOfWork, key: str) -> Item | None:
         if row is None:
             return None
         await uow.execute(_DELETE_ONE, {"b_key": key, "b_position": row[0]})
-        item = _read(row[1], row[0])
+        item = readable(row[1], row[0])
         if item is not None:
             return item
 
@@ -104,7 +104,8 @@ async def count(uow: UnitOfWork, key: str) -> int:
     return int((await uow.execute(_COUNT, {"b_key": key})).scalar_one())
 
 
-def _read(text: str, position: int) -> Item | None:
+def readable(text: str, position: int) -> Item | None:
+    """The item in a row's text; None, with a warning, when it cannot be read."""
     try:
         item = decode(text)
     except (ValueError, RecursionError):

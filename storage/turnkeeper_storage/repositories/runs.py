@@ -61,6 +61,9 @@ def as_run(row: Row[*tuple[Any, ...]]) -> Run:
         created_at=values["created_at"],
         started_at=values["started_at"],
         finished_at=values["finished_at"],
+        parked_turn=values["parked_turn"],
+        sticky=values["sticky"] or {},
+        state_version=values["state_version"],
     )
 
 
@@ -234,3 +237,12 @@ async def status(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> RunStat
     values = {"b_key": key, "b_id": run_id, "b_tenant": tenant}
     found = (await uow.execute(_STATUS, values)).scalar_one_or_none()
     return None if found is None else RunStatus(found)
+
+
+_STATE_VERSION = select(R.state_version).where(R.session_key == _KEY, R.id == _ID)
+
+
+async def state_version(uow: UnitOfWork, key: str, run_id: str) -> int | None:
+    """The version that the run's checkpoints are written in; None when there is no such run."""
+    found = (await uow.execute(_STATE_VERSION, {"b_key": key, "b_id": run_id})).scalar_one_or_none()
+    return None if found is None else int(found)

@@ -47,6 +47,7 @@ class SessionRow:
     store: str
     is_leased: bool
     parked_run: str | None
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ async def give_seq_back(uow: UnitOfWork, key: str) -> None:
     await uow.execute(_GIVE_SEQ_BACK, {"b_key": key})
 
 
-_LOCK = select(S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run).where(
+_LOCK = select(S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run, S.epoch).where(
     S.session_key == _KEY
 )
 _LOCK_FOR_UPDATE = _LOCK.with_for_update(key_share=True)
@@ -127,9 +128,7 @@ _LOCK_FOR_UPDATE = _LOCK.with_for_update(key_share=True)
 async def lock(uow: UnitOfWork, key: str) -> SessionRow | None:
     """Lock the session's row and read it; None when there is no such session."""
     row = (await uow.execute(_LOCK_FOR_UPDATE, {"b_key": key})).one_or_none()
-    if row is None:
-        return None
-    return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5])
+    return None if row is None else _as_session(row)
 
 
 async def find(uow: UnitOfWork, key: str, tenant: str) -> SessionRow | None:
@@ -137,9 +136,11 @@ async def find(uow: UnitOfWork, key: str, tenant: str) -> SessionRow | None:
     row = (
         await uow.execute(_LOCK.where(S.tenant == bindparam("b_tenant")), {"b_key": key, "b_tenant": tenant})
     ).one_or_none()
-    if row is None:
-        return None
-    return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5])
+    return None if row is None else _as_session(row)
+
+
+def _as_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
+    return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +295,33 @@ async def take_positions(uow: UnitOfWork, key: str, count: int) -> int:
     """The first of `count` positions at the end of the history, under the row's lock."""
     row = (await uow.execute(_TAKE_POSITIONS, {"b_key": key, "b_count": count})).one()
     return int(row[0]) - count
+
+
+_PARK = (
+    update(sessions)
+    .where(_IS_MINE)
+    .values(
+        lease_id=None,
+        lease_owner=None,
+        lease_until=None,
+        taken_over=false(),
+        runnable_since=None,
+        parked_run=bindparam("b_run_id"),
+        store=bindparam("b_store"),
+        updated_at=now(),
+    )
+    .returning(S.epoch)
+)
+
+
+async def park(uow: UnitOfWork, lease: Lease, run_id: str, store: str) -> None:
+    """Give the lease back with this run parked in the session: nothing can run before a decision.
+
+    `store`: where the session's items live. Raises LeaseLost.
+    """
+    values = _mine(lease) | {"b_run_id": run_id, "b_store": store}
+    if (await uow.execute(_PARK, values)).one_or_none() is None:
+        raise LeaseLost(lease.session_key, lease.epoch)
 
 
 _UNPARK = update(sessions).where(S.session_key == _KEY).values(parked_run=None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BindParameter, Executable, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Executable, Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from turnkeeper_storage.items import digest
+from turnkeeper_storage.items import Item, digest
 from turnkeeper_storage.model import CallStatus, Lease, ToolCall, Turn, Usage
 from turnkeeper_storage.sql_types import SECONDS, after, now
 from turnkeeper_storage.tables import tool_calls, turns
@@ -52,13 +54,15 @@ async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> bool:
     return (await uow.execute(_INSERT[uow.dialect], values)).one_or_none() is not None
 
 
-_LIST = select(T.turn, T.response_id, T["items"], T.usage).where(T.session_key == _KEY, T.run_id == _RUN)
+_LIST = select(T.turn, T.response_id, T["items"], T.usage, T.added).where(
+    T.session_key == _KEY, T.run_id == _RUN
+)
 
 
 async def list_turns(uow: UnitOfWork, key: str, run_id: str) -> list[Turn]:
     """The committed turns of a run, in order."""
     rows = await uow.execute(_LIST.order_by(T.turn), {"b_key": key, "b_run_id": run_id})
-    return [Turn(row[0], row[1], row[2], Usage.from_json(row[3])) for row in rows]
+    return [Turn(row[0], row[1], row[2], Usage.from_json(row[3]), row[4] or []) for row in rows]
 
 
 _INSERT_CALL = insert(tool_calls).values(
@@ -71,6 +75,8 @@ _INSERT_CALL = insert(tool_calls).values(
     arguments=bindparam("b_arguments"),
     arguments_digest=bindparam("b_digest"),
     idempotent=bindparam("b_idempotent"),
+    kind=bindparam("b_kind"),
+    tool_digest=bindparam("b_tool_digest"),
     status=bindparam("b_status"),
     output=bindparam("b_output"),
 )
@@ -89,6 +95,8 @@ async def add_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[Tool
             "b_arguments": call.arguments,
             "b_digest": digest([call.name, call.arguments]),
             "b_idempotent": call.idempotent,
+            "b_kind": call.kind,
+            "b_tool_digest": call.tool_digest,
             "b_status": call.status.value,
             "b_output": call.output,
         }
@@ -99,7 +107,18 @@ async def add_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[Tool
 
 
 _CALLS = (
-    select(C.call_id, C.turn, C.name, C.arguments, C.position, C.status, C.output, C.idempotent)
+    select(
+        C.call_id,
+        C.turn,
+        C.name,
+        C.arguments,
+        C.position,
+        C.status,
+        C.output,
+        C.idempotent,
+        C.kind,
+        C.tool_digest,
+    )
     .where(C.session_key == _KEY, C.run_id == _RUN)
     .order_by(C.turn, C.position)
 )
@@ -108,10 +127,13 @@ _CALLS = (
 async def list_calls(uow: UnitOfWork, key: str, run_id: str) -> list[ToolCall]:
     """The calls of a run in the order that the model asked for them."""
     rows = await uow.execute(_CALLS, {"b_key": key, "b_run_id": run_id})
-    return [
-        ToolCall(row[0], row[1], row[2], row[3], row[4], CallStatus(row[5]), row[6], bool(row[7]))
-        for row in rows
-    ]
+    return [_as_call(row) for row in rows]
+
+
+def _as_call(row: Row[*tuple[Any, ...]]) -> ToolCall:
+    return ToolCall(
+        row[0], row[1], row[2], row[3], row[4], CallStatus(row[5]), row[6], bool(row[7]), row[8], row[9]
+    )
 
 
 _ONE = update(tool_calls).where(C.session_key == _KEY, C.run_id == _RUN, C.call_id == bindparam("b_call_id"))
@@ -147,3 +169,74 @@ async def settle_call(
         "b_output": output,
     }
     await uow.execute(_SETTLE, values)
+
+
+_ADDED = (
+    update(turns)
+    .where(T.session_key == _KEY, T.run_id == _RUN, T.turn == bindparam("b_turn"))
+    .values(added=bindparam("b_added"))
+)
+
+
+async def set_added(uow: UnitOfWork, key: str, run_id: str, turn: int, added: Sequence[Item]) -> None:
+    """The items that a caller put after the outputs of this turn."""
+    values = {"b_key": key, "b_run_id": run_id, "b_turn": turn, "b_added": list(added)}
+    await uow.execute(_ADDED, values)
+
+
+# An approval is asked for before a call has its effect; a call in doubt may have had it.
+_AWAIT = (
+    _ONE.where(C.status.in_(bindparam("b_from", expanding=True)))
+    .values(status=bindparam("b_status"), tool_digest=bindparam("b_tool_digest"))
+    .returning(C.deadline)
+)
+_DECIDE = _ONE.where(C.status.in_([CallStatus.AWAITING.value, CallStatus.IN_DOUBT.value])).values(
+    status=bindparam("b_status"), output=bindparam("b_output")
+)
+_EDIT = _ONE.values(arguments=bindparam("b_arguments"), arguments_digest=bindparam("b_digest"))
+_CLOSE = _ONE.values(status=bindparam("b_status"), output=bindparam("b_output"))
+_FROM = {
+    CallStatus.AWAITING: (CallStatus.PLANNED, CallStatus.AWAITING),
+    CallStatus.IN_DOUBT: (CallStatus.STARTED, CallStatus.IN_DOUBT),
+}
+
+
+async def await_decision(
+    uow: UnitOfWork, key: str, run_id: str, call_id: str, status: CallStatus, tool_digest: str | None
+) -> datetime | None:
+    """Set a call to `status` (awaiting or in doubt); the end of its tool's time, if it was started.
+
+    Raises ValueError for a call that is not there, or stands where no decision can be asked for.
+    """
+    values = _one(key, run_id, call_id) | {
+        "b_status": status.value,
+        "b_tool_digest": tool_digest,
+        "b_from": [before.value for before in _FROM[status]],
+    }
+    row = (await uow.execute(_AWAIT, values)).one_or_none()
+    if row is None:
+        raise ValueError(f"call {call_id!r} of run {run_id} cannot be {status.value}")
+    deadline: datetime | None = row[0]
+    return deadline
+
+
+async def decide_call(
+    uow: UnitOfWork, key: str, run_id: str, call: ToolCall, *, edited: str | None = None
+) -> None:
+    """Write what a decision made of a call: its status and output, and `edited` arguments."""
+    values = _one(key, run_id, call.call_id)
+    await uow.execute(_DECIDE, values | {"b_status": call.status.value, "b_output": call.output})
+    if edited is not None:
+        edit = {"b_arguments": edited, "b_digest": digest([call.name, edited])}
+        await uow.execute(_EDIT, values | edit)
+
+
+async def close_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[ToolCall]) -> None:
+    """Write the synthetic outcomes of these calls, whose run ends without them."""
+    for call in calls:
+        values = _one(key, run_id, call.call_id)
+        await uow.execute(_CLOSE, values | {"b_status": call.status.value, "b_output": call.output})
+
+
+def _one(key: str, run_id: str, call_id: str) -> dict[str, object]:
+    return {"b_key": key, "b_run_id": run_id, "b_call_id": call_id}

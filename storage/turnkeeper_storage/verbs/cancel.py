@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from sqlalchemy import true
 
 from turnkeeper_storage.errors import NotFound
-from turnkeeper_storage.model import Event, EventType, Run, RunStatus
-from turnkeeper_storage.repositories import events, runs, sessions
-from turnkeeper_storage.sql_types import now
-from turnkeeper_storage.tables import runs as runs_table
+from turnkeeper_storage.model import Run
+from turnkeeper_storage.repositories import runs, sessions
+from turnkeeper_storage.repositories.sessions import SessionRow
 from turnkeeper_storage.transitions import CancelEffect, decide_cancel
 from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs import settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,29 @@ async def cancel(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Cancell
     run = await runs.get(uow, key, run_id, tenant) if session else None
     if session is None or run is None:
         raise NotFound("run", run_id)
-    match decide_cancel(run.status):
+    match decide_cancel(run.status, needs_worker=_needs_worker(session, run)):
         case CancelEffect.NOTHING:
             return Cancelled(run, wake=False)
         case CancelEffect.FLAG:
             await runs.change(uow, key, run_id, cancel_requested=true())
             return Cancelled(replace(run, cancel_requested=True), wake=not session.is_leased)
-        case CancelEffect.END:
-            ended = await _end(uow, run)
-            if run.status is RunStatus.AWAITING_APPROVAL:
-                await sessions.unpark(uow, key)
-            runnable = await runs.head_is_runnable(uow, key)
-            await sessions.set_runnable(uow, key, runnable)
-            return Cancelled(ended, wake=runnable and not session.is_leased)
+        case CancelEffect.END | CancelEffect.HAND_OVER:
+            return await cancel_waiting(uow, session, run)
 
 
-async def _end(uow: UnitOfWork, run: Run) -> Run:
-    values = {
-        "status": RunStatus.CANCELLED.value,
-        "cancel_requested": true(),
-        "finished_at": now(),
-        "next_event": runs_table.c.next_event + 1,
-    }
-    ended = await runs.change_and_read(uow, run.session_key, run.id, values)
-    event = Event(run.id, ended.next_event - 1, EventType.CANCELLED, {"usage": run.usage.as_json()})
-    await events.add(uow, run.session_key, [event])
-    return ended
+async def cancel_waiting(uow: UnitOfWork, session: SessionRow, run: Run) -> Cancelled:
+    """Cancel a run that is queued or parked, under the session's lock that the caller took.
+
+    It ends here, with the answers to its open calls in the history; when its items live in a store that only
+    a worker writes to, it is queued for one to end it.
+    """
+    if _needs_worker(session, run):
+        if not run.cancel_requested:
+            run = await settling.hand_over(uow, run)
+    else:
+        run = await settling.end_waiting(uow, session, run)
+    return Cancelled(run, wake=await settling.wake(uow, session, run))
+
+
+def _needs_worker(session: SessionRow, run: Run) -> bool:
+    return run.parked_turn is not None and session.store != settling.DATABASE

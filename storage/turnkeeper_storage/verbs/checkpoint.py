@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
 from turnkeeper_storage.repositories import boundaries, events, runs, sessions, turns
+from turnkeeper_storage.run_state import check_loadable
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
@@ -46,6 +47,8 @@ async def checkpoint_turn(
         values |= {"merged_input": merged.model_input, "stored_input": merged.stored_input}
     changed = await runs.change_and_read(uow, lease.session_key, run.id, values)
     data = {"turn": turn.turn, "response_id": turn.response_id, "calls": [call.name for call in calls]}
+    if turn.deltas:
+        data["deltas"] = turn.deltas
     event = Event(run.id, changed.next_event - 1, EventType.TURN_FINISHED, data)
     await events.add(uow, lease.session_key, [event])
     return changed
@@ -89,5 +92,9 @@ async def settle_call(
 
 
 async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Turn], list[ToolCall]]:
-    """What a run has done so far: its committed turns, and their calls with their outputs."""
+    """What a run has done so far: its committed turns, and their calls with their outputs.
+
+    Raises RunFailure `state_version_unknown` for a run that was written by code that this does not know.
+    """
+    check_loadable(await runs.state_version(uow, key, run_id))
     return await turns.list_turns(uow, key, run_id), await turns.list_calls(uow, key, run_id)

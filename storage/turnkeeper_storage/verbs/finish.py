@@ -9,20 +9,24 @@ from sqlalchemy import bindparam, func, null, update
 
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Event, EventType, Lease, Run, RunError, RunStatus, Usage
-from turnkeeper_storage.repositories import boundaries, events, runs, sessions
+from turnkeeper_storage.repositories import approvals, boundaries, events, runs, sessions
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.transitions import END_EVENTS
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.claim import Job, start_next
+from turnkeeper_storage.verbs.settling import decided_event
 
 BOUNDARY = "finish"
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends. `turn` counts its turns, the last one included; `usage` is the whole run's."""
+    """How a run ends. `turn` counts its turns, the last one included; `usage` is the whole run's.
+
+    `deltas` counts those that the last turn gave.
+    """
 
     status: RunStatus
     turn: int
@@ -30,6 +34,7 @@ class Ending:
     output: Json = None
     error: RunError | None = None
     response_id: str | None = None
+    deltas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ async def finish(
 ) -> Finished:
     """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written."""
     await sessions.fence(uow, lease, seconds)
-    reported = _events_of(run, ending)
+    reported = [*await _cancel_approvals(uow, run), *_events_of(run, ending)]
     first = await _end(uow, run, ending, len(reported))
     if first is not None:
         if await boundaries.pass_once(uow, lease.session_key, run.id, BOUNDARY):
@@ -115,10 +120,19 @@ async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> int | N
     return None if following is None else int(following) - count
 
 
+async def _cancel_approvals(uow: UnitOfWork, run: Run) -> list[tuple[EventType, dict[str, Json]]]:
+    # none is open when all goes well: a run that ends with one must not leave somebody a dead question
+    if run.parked_turn is None:
+        return []
+    return [decided_event(gone) for gone in await approvals.cancel_pending(uow, run.session_key, run.id)]
+
+
 def _events_of(run: Run, ending: Ending) -> list[tuple[EventType, dict[str, Json]]]:
     reported: list[tuple[EventType, dict[str, Json]]] = []
     if ending.turn > run.turn:
         data: dict[str, Json] = {"turn": ending.turn, "response_id": ending.response_id, "calls": []}
+        if ending.deltas:
+            data["deltas"] = ending.deltas
         reported.append((EventType.TURN_FINISHED, data))
     end: dict[str, Json] = {"usage": ending.usage.as_json()}
     if ending.error:

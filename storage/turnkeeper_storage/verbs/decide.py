@@ -1,0 +1,178 @@
+"""Decide: a person's answer, as a compare-and-set under the session's row lock (PROTOCOL 2.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import true
+
+from turnkeeper_storage import approvals as rules
+from turnkeeper_storage.approvals import Applied, Decision, DecisionKind, Refused, Repeated
+from turnkeeper_storage.errors import NotFound
+from turnkeeper_storage.items import Json
+from turnkeeper_storage.model import Approval, ApprovalStatus, EventType, Run, RunStatus, ToolCall
+from turnkeeper_storage.repositories import approvals, runs, sessions, turns
+from turnkeeper_storage.repositories.sessions import SessionRow
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs import settling
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The approval and its run as they are now. `wake`: the run is queued again, so a wake-up is due.
+
+    `conflict` is None when the decision stands, else the state that it lost against; raise it after the
+    commit (`approvals.raise_conflict`), because the transaction may hold an expiry.
+    """
+
+    approval: Approval
+    run: Run
+    wake: bool
+    conflict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An approval with all that a decision on it needs, read under the session's lock."""
+
+    session: SessionRow
+    approval: Approval
+    run: Run
+    call: ToolCall
+
+    @property
+    def as_it_is(self) -> Decided:
+        # a wake-up that was lost with the answer of an earlier attempt is rung again: it does no harm
+        wake = self.run.status is RunStatus.QUEUED and not self.session.is_leased
+        return Decided(self.approval, self.run, wake)
+
+
+async def decide(uow: UnitOfWork, key: str, approval_id: str, tenant: str, decision: Decision) -> Decided:
+    """Decide an approval of this tenant; the last open one of its run queues the run again, in its old place.
+
+    The same decision again is answered as before. One that lost is told with `conflict`; one that comes after
+    the approval's time performs the expiry here. Raises NotFound, and InvalidInput when it does not fit.
+    """
+    rules.check_decision(decision)
+    found = await lock(uow, key, approval_id, tenant)
+    verdict = rules.decide(
+        found.approval,
+        found.run,
+        found.call,
+        decision,
+        is_expired=found.approval.overdue,
+        is_available=found.approval.available,
+    )
+    match verdict:
+        case Repeated():
+            return found.as_it_is
+        case Refused(state, expires=True):
+            return replace(await write_expiry(uow, found), conflict=state)
+        case Refused(state):
+            return replace(found.as_it_is, conflict=state)
+        case Applied():
+            written = await _write(uow, found, verdict, decision)
+            if written is None:  # its time ended between the look and the write
+                expired = await write_expiry(uow, found)
+                return replace(expired, conflict=ApprovalStatus.EXPIRED.value)
+            return written
+
+
+async def lock(uow: UnitOfWork, key: str, approval_id: str, tenant: str | None) -> Standing:
+    """Lock the session's row, then read the approval; of any tenant when None. Raises NotFound."""
+    session = await sessions.lock(uow, key)
+    approval = (
+        await approvals.get(uow, key, approval_id, session.tenant if tenant is None else tenant)
+        if session
+        else None
+    )
+    if session is None or approval is None:
+        raise NotFound("approval", approval_id)
+    run = await runs.get(uow, key, approval.run_id, approval.tenant)
+    calls = await turns.list_calls(uow, key, approval.run_id)
+    call = next((call for call in calls if call.call_id == approval.call_id), None)
+    if run is None or call is None:
+        raise NotFound("approval", approval_id)
+    return Standing(session, approval, run, call)
+
+
+async def write_expiry(uow: UnitOfWork, found: Standing) -> Decided:
+    """Write that nobody decided in time."""
+    applied = rules.expire(found.approval)
+    after = replace(found.approval, status=applied.status)
+    written = await approvals.decide(uow, after, in_time=False)
+    if written is None:
+        return found.as_it_is
+    await settling.write_call(uow, written, found.call, applied)
+    return await _go_on(uow, found, [written], {})
+
+
+async def _write(uow: UnitOfWork, found: Standing, applied: Applied, decision: Decision) -> Decided | None:
+    after = _decided(found.approval, applied, decision)
+    written = await approvals.decide(uow, after, in_time=True)
+    if written is None:
+        return None
+    await settling.write_call(uow, written, found.call, applied)
+    settled = [written]
+    values: dict[str, object] = {}
+    if decision.sticky:
+        values["sticky"] = {**found.run.sticky, written.tool: _sticky(written)}
+        settled += await _follow(uow, written, decision)
+    if applied.cancels:
+        values["cancel_requested"] = true()
+        settled += await approvals.cancel_pending(uow, written.session_key, written.run_id)
+    return await _go_on(uow, found, settled, values)
+
+
+async def _follow(uow: UnitOfWork, decided: Approval, decision: Decision) -> list[Approval]:
+    """Apply a sticky decision to the run's other open approvals of the tool."""
+    key, run_id = decided.session_key, decided.run_id
+    calls = {call.call_id: call for call in await turns.list_calls(uow, key, run_id)}
+    followed: list[Approval] = []
+    for approval in await approvals.pending(uow, key, run_id):
+        applied = rules.follow(approval, decided, decision)
+        if applied is None:
+            continue
+        written = await approvals.decide(uow, _decided(approval, applied, decision), in_time=True)
+        if written is not None:
+            await settling.write_call(uow, written, calls[approval.call_id], applied)
+            followed.append(written)
+    return followed
+
+
+async def _go_on(
+    uow: UnitOfWork, found: Standing, settled: list[Approval], values: dict[str, object]
+) -> Decided:
+    """Write the events, and queue the run when nothing is open any more."""
+    key, run = found.approval.session_key, found.run
+    told: list[tuple[EventType, dict[str, Json]]] = [settling.decided_event(one) for one in settled]
+    is_last = not await approvals.pending(uow, key, run.id)
+    if is_last and run.status is RunStatus.AWAITING_APPROVAL:
+        values = {**values, "status": RunStatus.QUEUED.value}
+    changed = await settling.report(uow, run, told, values)
+    wake = await settling.wake(uow, found.session, changed) if is_last else False
+    return Decided(settled[0], changed, wake)
+
+
+def _decided(approval: Approval, applied: Applied, decision: Decision) -> Approval:
+    return replace(
+        approval,
+        status=applied.status,
+        decided_by=decision.by,
+        note=decision.note,
+        edited_arguments=applied.arguments,
+        outcome=applied.outcome,
+        sticky=decision.sticky,
+    )
+
+
+def _sticky(approval: Approval) -> dict[str, Json]:
+    return {
+        "verdict": approval.status.value,
+        "by": approval.decided_by,
+        "reason": approval.note,
+        "tool_digest": approval.tool_digest,
+    }
+
+
+__all__ = ["Decided", "Decision", "DecisionKind", "decide"]

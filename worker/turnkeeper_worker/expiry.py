@@ -1,0 +1,44 @@
+"""Approvals that nobody decided in time: each sweep expires some (PROTOCOL 2.11)."""
+
+from __future__ import annotations
+
+import logging
+
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.doorbell import Rings
+from turnkeeper_storage.errors import NotFound
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.decide import Decided
+from turnkeeper_storage.verbs.expire import due, expire
+
+# of one sweep: more wait for the next one, and runs do not wait for all of them
+LIMIT = 100
+log = logging.getLogger(__name__)
+
+
+async def expire_due(database: Database, bell: Rings, limit: int = LIMIT) -> int:
+    """Expire up to `limit` approvals whose time is over, and wake the runs that go on; how many expired.
+
+    Each has a transaction of its own. Raises DatabaseUnavailable.
+    """
+    count = 0
+    for key, approval_id in await database.read(lambda uow: due(uow, limit)):
+        decided = await _expire(database, key, approval_id)
+        if decided is None:
+            continue
+        if decided.wake:
+            bell.ring(key)
+        if decided.conflict is None:
+            count += 1
+            log.info("run %s: approval %s expired", decided.run.id, approval_id)
+    return count
+
+
+async def _expire(database: Database, key: str, approval_id: str) -> Decided | None:
+    async def once(uow: UnitOfWork) -> Decided:
+        return await expire(uow, key, approval_id)
+
+    try:
+        return await database.transact(once)
+    except NotFound:  # its session was deleted meanwhile
+        return None
