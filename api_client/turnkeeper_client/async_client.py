@@ -18,14 +18,15 @@ from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
 from turnkeeper_client.session_view import ClientSession, SessionFactory
 from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused, check_text, new_run
 from turnkeeper_storage.cursor import parse_cursor
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus
-from turnkeeper_storage.repositories import agents, runs, sessions
+from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus, Usage
+from turnkeeper_storage.repositories import agents, runs, session_listing
 from turnkeeper_storage.repositories.runs import RunFilter
-from turnkeeper_storage.repositories.sessions import SessionFilter
+from turnkeeper_storage.repositories.session_listing import SessionFilter
 from turnkeeper_storage.sessions.protocol import SessionSettings
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.verbs import cancel as cancel_verb
@@ -117,8 +118,7 @@ class AsyncClient(AsyncApprovals):
         `timeout` in seconds, None for as long as it takes. Raises WaitTimeout (the run goes on), NotFound.
         """
         limit = checks.check_timeout(timeout)
-        await self._following.until_settled(checks.run_key(run_id), run_id, limit)
-        return await self.get(run_id)
+        return await self._following.settled(checks.run_key(run_id), run_id, limit, self._snapshot)
 
     def events(
         self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
@@ -141,6 +141,8 @@ class AsyncClient(AsyncApprovals):
         cancelled = await database.transact(
             lambda uow: cancel_verb.cancel(uow, key, run_id, tenant=self.tenant)
         )
+        if cancelled.run.status is RunStatus.RUNNING:
+            self._backend.tell_cancel(run_id)
         if cancelled.wake:
             await self._backend.ring(key)
         return RunSnapshot.of(cancelled.run)
@@ -186,9 +188,19 @@ class AsyncClient(AsyncApprovals):
             after=None if cursor is None else check_text(cursor, "cursor"),
             limit=checks.check_limit(limit) + 1,
         )
-        found = await (await self._backend.database()).read(partial(sessions.search, wanted=wanted))
+        found = await (await self._backend.database()).read(partial(session_listing.search, wanted=wanted))
         page = tuple(SessionInfo.of(row) for row in found[:limit])
         return SessionPage(page, page[-1].id if len(found) > limit else None)
+
+    async def usage(self, session_id: str) -> Usage:
+        """The tokens of all runs of the session, ended or not; nothing for one without runs.
+
+        Turns that are committed count. Those of a session that was edited or cleared stay counted.
+        """
+        key = ids.session_key(self.tenant, ids.check_session_id(session_id))
+        database = await self._backend.database()
+        used = await database.read(lambda uow: runs.usages(uow, key, self.tenant))
+        return sum(used, Usage())
 
     async def agents(self) -> list[AgentRecord]:
         """The agents that workers have registered, by name."""

@@ -96,6 +96,11 @@ class Backend:
             self._names_until = time.monotonic() + NAMES_SECONDS
         check_agent(name, sorted(self._names))
 
+    def tell_cancel(self, run_id: str) -> None:
+        """Tell the worker of a run that its cancel is committed; without a Redis its next beat sees it."""
+        if self._publisher is not None:
+            self._publisher.tell_cancel(run_id)
+
     async def ring(self, session_key: str) -> None:
         """Wake workers soon. A broker that is away costs nothing: the sweeper finds the session."""
         bell = self._given_bell or self._bell

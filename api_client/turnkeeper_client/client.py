@@ -26,7 +26,7 @@ from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, OnPaused, RunStatus
+from turnkeeper_storage.model import AgentRecord, OnPaused, RunStatus, Usage
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import drive
 from turnkeeper_storage.verbs import enqueue as enqueue_verb
@@ -179,6 +179,10 @@ class Client(Approvals):
     def sessions(self, limit: int = 50, cursor: str | None = None, prefix: str | None = None) -> SessionPage:
         """See `AsyncClient.sessions`."""
         return self._run(lambda client: client.sessions(limit, cursor, prefix))
+
+    def usage(self, session_id: str) -> Usage:
+        """See `AsyncClient.usage`."""
+        return self._run(lambda client: client.usage(session_id))
 
     def agents(self) -> list[AgentRecord]:
         """See `AsyncClient.agents`."""

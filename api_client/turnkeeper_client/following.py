@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from turnkeeper_client.backend import Backend
 from turnkeeper_client.events import Patience, RunEvent, follow
 from turnkeeper_client.live_reader import Feed
+from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage.cursor import Cursor
 from turnkeeper_storage.errors import InvalidInput, NotFound, WaitTimeout
 from turnkeeper_storage.live import Follower
@@ -51,9 +52,22 @@ class Following:
                 status = await self._status(key, run_id)
                 raise WaitTimeout(run_id, status.value, timeout or 0.0) from None
 
-    async def until_settled(self, key: str, run_id: str, timeout: float | None) -> None:
-        """Return once the run has ended or awaits an approval. Raises WaitTimeout, NotFound."""
+    async def settled(
+        self, key: str, run_id: str, timeout: float | None, look: Callable[[str], Awaitable[RunSnapshot]]
+    ) -> RunSnapshot:
+        """What `look` shows of the run once it has ended or awaits an approval.
+
+        Raises WaitTimeout, NotFound.
+        """
         deadline = _deadline(timeout)
+        while True:
+            await self._until_settled(key, run_id, deadline, timeout or 0.0)
+            found = await look(run_id)
+            # a decision between the two looks sends a run that waited on its way again
+            if _is_settled(found.status):
+                return found
+
+    async def _until_settled(self, key: str, run_id: str, deadline: float | None, timeout: float) -> None:
         status = await self._status(key, run_id)
         if _is_settled(status):
             return
@@ -68,7 +82,7 @@ class Following:
                             patience.heard()
                         status = await self._status(key, run_id)
             except TimeoutError:
-                raise WaitTimeout(run_id, status.value, timeout or 0.0) from None
+                raise WaitTimeout(run_id, status.value, timeout) from None
 
     @contextlib.contextmanager
     def _feed(self, run_id: str, *, deltas: bool) -> Iterator[Feed]:

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from turnkeeper_client.live_wire import Wire, WireLost
 from turnkeeper_storage.cursor import Cursor
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.live import LiveDelta, channel, read_entry, read_message, stream_key
+from turnkeeper_storage.live_wire import Wire, WireLost
 
 FIRST_PAUSE = 0.1
 LAST_PAUSE = 1.0

@@ -9,7 +9,7 @@ from datetime import datetime
 from turnkeeper_client.approval_snapshots import ApprovalSnapshot
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import AgentRecord, Run, RunError, RunStatus, Usage
-from turnkeeper_storage.repositories.sessions import SessionSummary
+from turnkeeper_storage.repositories.session_listing import SessionSummary
 
 
 @dataclass(frozen=True, slots=True)

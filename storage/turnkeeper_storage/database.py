@@ -56,7 +56,7 @@ class Database:
         lease_seconds: float = 30.0,
         on_events: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
-        """`on_events` is called on the loop with the durable events of each transaction, once it is committed."""
+        """`on_events` is called on the loop with each transaction's durable events, once it is committed."""
         if (engine is None) == (url is None):
             raise ValueError("give either url or engine")
         self._owns_engine = engine is None

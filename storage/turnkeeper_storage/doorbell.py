@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from turnkeeper_storage.lazy_imports import importing
+
 if TYPE_CHECKING:
     from celery import Celery
 
@@ -101,11 +103,13 @@ class _Publisher:
     """One connection to the broker, with time-outs and no retries."""
 
     def __init__(self, app: Celery, queue_name: str, timeout: float) -> None:
-        from kombu.entity import Exchange, Queue
+        with importing():  # what Celery imports at its first use of a broker
+            from kombu.entity import Exchange, Queue
 
+            connection = app.connection_for_write(connect_timeout=timeout)
+            connection.get_transport_cls()
         self._app = app
         options = {**(app.conf.broker_transport_options or {}), "max_retries": 0}
-        connection = app.connection_for_write(connect_timeout=timeout)
         if str(connection.transport_cls or "").startswith(("redis", "valkey")):
             options |= {"socket_connect_timeout": timeout, "socket_timeout": timeout}
         connection.transport_options = {**(connection.transport_options or {}), **options}
@@ -132,7 +136,8 @@ class _Publisher:
 
 def make_celery(broker_url: str, queue_name: str) -> Celery:
     """A Celery app that only speaks JSON, with our queue as its default."""
-    from celery import Celery
+    with importing():
+        from celery import Celery
 
     app = Celery("turnkeeper", broker=broker_url, set_as_current=False)
     app.conf.update(

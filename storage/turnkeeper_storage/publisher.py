@@ -1,4 +1,4 @@
-"""What a process says over Redis: that durable events are committed, and the deltas of streamed turns.
+"""What a process says over Redis: that durable events are committed, the deltas of streamed turns, cancels.
 
 Nothing here may hold up or fail what it reports on. One task sends for the whole process, over one
 connection, with time-outs; while Redis is away deltas are dropped (their readers see a gap), and the newest
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from turnkeeper_storage.lazy_imports import import_once
 from turnkeeper_storage.live import channel, told
 from turnkeeper_storage.model import Event, EventType
 from turnkeeper_storage.settings import Settings
@@ -54,6 +54,7 @@ class Publisher:
         self._timeout = timeout
         self._coalesce = coalesce
         self._told: dict[str, int] = {}
+        self._cancels: dict[str, None] = {}
         self._sources: dict[Source, None] = {}
         self._work = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -76,6 +77,11 @@ class Publisher:
                 self._told[event.run_id] = max(event.n, self._told.get(event.run_id, 0))
         if self._told:
             self._wake()
+
+    def tell_cancel(self, run_id: str) -> None:
+        """The cancel of a run in work was asked for, and is committed: its worker is to look."""
+        self._cancels[run_id] = None
+        self._wake()
 
     def offer(self, source: Source) -> None:
         """Take from this source soon."""
@@ -138,8 +144,11 @@ class Publisher:
         self._urgent.clear()
         flushing, self._flushing = self._flushing, []
         news, self._told = self._told, {}
+        # in no case told later: heartbeats are quicker than a Redis that comes back
+        cancels, self._cancels = self._cancels, {}
         sources, self._sources = self._sources, {}
         commands = [command for source in sources for command in source.take()]
+        commands += [("PUBLISH", cancel_channel(self._prefix), run_id) for run_id in cancels]
         commands += [("PUBLISH", channel(self._prefix, run_id), told(n)) for run_id, n in news.items()]
         is_sent = False
         try:
@@ -197,7 +206,7 @@ class Publisher:
     async def _connected(self) -> Connection:
         if self._connection is None:
             # it takes a while to import: not on the loop
-            await asyncio.to_thread(importlib.import_module, "redis.asyncio")
+            await asyncio.to_thread(import_once, "redis.asyncio")
             self._connection = _connection(self._url)
             await self._connection.connect()  # type: ignore[no-untyped-call]
         return self._connection
@@ -207,6 +216,11 @@ class Publisher:
         if connection is not None:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)
+
+
+def cancel_channel(prefix: str) -> str:
+    """The Redis channel, one for all workers, of the ids of runs whose cancel was asked for."""
+    return f"{prefix}:cancels"
 
 
 def live_publisher(settings: Settings) -> Publisher | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
@@ -170,10 +169,7 @@ async def test_among_ten_thousand_parked_runs_one_decision_makes_just_one_runnab
     await multiply(parking, parked.run)
     (asked,) = (await ana.approvals(session_id=f"s{MANY // 2}")).approvals
     assert len((await ana.approvals(limit=1_000)).approvals) == 1_000
-    began = time.monotonic()
     await ana.approve(asked.id, by="ana")
-    # it reads a handful of rows by key; a scan of all would take much longer than this generous limit
-    assert time.monotonic() - began < 1.0
     runnable = select(sessions.c.id).where(sessions.c.runnable_since.is_not(None))
 
     async def read(uow: UnitOfWork) -> list[str]:

@@ -123,13 +123,20 @@ def test_the_demo_kills_a_worker_proves_that_nothing_is_lost_and_leaves_nothing_
     assert [path.name for path in tmp_path.iterdir()] == ["demo.log"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code", "when"),
+    [
+        (signal.SIGTERM, 143, "sent 8 messages"),
+        (signal.SIGINT, 130, "sent 8 messages"),
+        (signal.SIGTERM, 143, "turnkeeper approvals approve apr_"),
+    ],
+)
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(
-    tmp_path: Path, demos: list[Demo], number: signal.Signals, code: int
+    tmp_path: Path, demos: list[Demo], number: signal.Signals, code: int, when: str
 ) -> None:
     demo = Demo(tmp_path)
     demos.append(demo)
-    eventually_sync(lambda: demo.started() >= STARTED and "sent 8 messages" in demo.output, within=60)
+    eventually_sync(lambda: demo.started() >= STARTED and when in demo.output, within=60)
     demo.signal(number)
     assert demo.code_within(20) == code, demo.output
     assert demo.output.splitlines()[-1].endswith("everything that was started is stopped.")

@@ -16,9 +16,9 @@ from tests.fakes.wait import eventually
 from tests.fakes.worker import running_worker
 from turnkeeper_client import AsyncClient, Client, RunEvent
 from turnkeeper_client import events as events_module
-from turnkeeper_client.live_wire import CLIENT_NAME
 from turnkeeper_storage.cursor import Cursor, parse_cursor
 from turnkeeper_storage.errors import InvalidInput, NotFound, WaitTimeout
+from turnkeeper_storage.live_wire import CLIENT_NAME
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.tools import tool
 

@@ -97,5 +97,5 @@ def test_a_new_database_is_migrated_from_the_wheel(python: Path, tmp_path: Path)
 
 def test_the_demo_runs_from_the_wheel(python: Path, tmp_path: Path) -> None:
     output = run(python.with_name("turnkeeper"), "demo", cwd=tmp_path, seconds=90)
-    assert "8 messages accepted, 8 answered, 0 left over" in output
+    assert "12 messages accepted, 12 answered, 0 left over" in output
     assert "nothing lost, nothing doubled" in output

@@ -14,8 +14,9 @@ import redis
 from tests.fakes.processes import Process, Processes
 from tests.fakes.streamer import Streamer, streaming
 from tests.fakes.wait import eventually, eventually_sync
-from turnkeeper_client import RunEvent, live_wire
+from turnkeeper_client import RunEvent
 from turnkeeper_client.live_reader import MAX_WAITING
+from turnkeeper_storage import live_wire
 from turnkeeper_storage.live import stream_key
 from turnkeeper_storage.model import RunStatus
 

@@ -11,8 +11,13 @@ from tests.fakes.model_server import ScriptedModel
 from tests.fakes.replies import HttpError, calls, cut, error, text
 from tests.fakes.worker import Worker, running_worker, texts
 from turnkeeper_client.snapshots import RunSnapshot
-from turnkeeper_storage.model import CallStatus, EventType, RunStatus
+from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.items import Item
+from turnkeeper_storage.model import CallStatus, EventType, RunError, RunStatus, Usage
 from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.models.base import ModelRequest, ModelResponse, OnDelta
+from turnkeeper_worker.runner import ModelRunner, Runner, TurnOutcome, TurnRequest
 from turnkeeper_worker.tools import tool
 
 
@@ -206,3 +211,60 @@ async def test_a_plain_function_that_blocks_does_not_hold_up_other_sessions(migr
 
         assert (await blocked.wait(10)).output == "slow"
         assert (await worker.calls(blocked.id))[0].status is CallStatus.DONE
+
+
+class Broken:
+    """A runner, or a model class, of a user's own that has a fault."""
+
+    def __init__(self, fault: Exception | None, items: list[Item] | None = None) -> None:
+        self.fault = fault
+        self.items = items or []
+        self.asked = 0
+
+    async def take_turn(self, request: TurnRequest) -> TurnOutcome:
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        return TurnOutcome(None, self.items, Usage(requests=1))
+
+    async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
+        outcome = await self.take_turn(TurnRequest(agent, RunContext(None, "", "", ""), [], 1, 1.0, 0))
+        return ModelResponse(None, outcome.items, outcome.usage)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("is_model", [False, True], ids=["runner", "model"])
+async def test_what_a_class_of_ones_own_raises_fails_the_run_at_once(
+    migrated_url: str, is_model: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken(KeyError("a secret"))
+    runner: Runner = ModelRunner(broken) if is_model else broken
+    own = Agent(name="support", model="none", runner=runner)
+    async with ScriptedModel() as model, running_worker(migrated_url, model, agents=[own]) as worker:
+        with caplog.at_level("INFO"):
+            done = await ended(worker)
+
+        assert done.error == RunError("runner_failed", "the runner raised KeyError")
+        assert broken.asked == 1
+        assert (await worker.run(done.id)).crashes == 0
+        assert "the runner raised KeyError in test_worker_runs.py:" in caplog.text
+        assert "a secret" not in caplog.text
+        assert code(await ended(worker)) == "runner_failed"  # the session goes on
+
+
+async def test_a_runner_may_say_itself_why_the_run_cannot_go_on(migrated_sqlite: str) -> None:
+    own = Agent(name="support", model="none", runner=Broken(RunFailure("no_budget", "the month is over")))
+    async with ScriptedModel() as model, running_worker(migrated_sqlite, model, agents=[own]) as worker:
+        assert (await ended(worker)).error == RunError("no_budget", "the month is over")
+
+
+async def test_a_runners_answer_that_is_no_json_fails_the_run(migrated_sqlite: str) -> None:
+    items: list[Item] = [{"role": "assistant", "content": b"bytes"}]
+    own = Agent(name="support", model="none", runner=Broken(None, items))
+    async with ScriptedModel() as model, running_worker(migrated_sqlite, model, agents=[own]) as worker:
+        done = await ended(worker)
+
+        assert code(done) == "runner_failed"
+        assert "cannot be written as JSON" in str(done.error)

@@ -21,6 +21,7 @@ from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.claim import Claimant, Job, claim, claim_stale
+from turnkeeper_worker.cancel_listener import CancelListener
 from turnkeeper_worker.expiry import expire_due
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
@@ -66,7 +67,7 @@ class Host:
         return len(self._held) + len(self._claiming)
 
     def start(self) -> None:
-        """Begin to beat and to sweep."""
+        """Begin to beat, to sweep and, with a Redis, to listen for cancels."""
         settings = self._settings
         heart = Heart(self._database, self._held.values, settings.heartbeat_seconds, settings.lease_seconds)
         self._loops = {
@@ -75,6 +76,10 @@ class Host:
                 sweep_for_ever(self._look_around, settings.sweep_seconds), name="turnkeeper-sweeper"
             ),
         }
+        url, prefix = settings.live_url, settings.redis_prefix
+        if url is not None:
+            ear = CancelListener(url, prefix, self._database, self._held, self._claiming)
+            self._loops.add(asyncio.create_task(ear.run(), name="turnkeeper-cancels"))
 
     def ring(self, session_key: str) -> None:
         """Look at this session when there is a slot; at once when there is one."""

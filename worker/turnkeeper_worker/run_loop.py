@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.errors import InvalidInput, RunFailure
 from turnkeeper_storage.items import Item, encode
 from turnkeeper_storage.model import (
     Merged,
@@ -37,7 +37,7 @@ from turnkeeper_worker.history import Entry, History
 from turnkeeper_worker.merge import merge
 from turnkeeper_worker.parking import Parking
 from turnkeeper_worker.run_record import RunRecord
-from turnkeeper_worker.runner import TurnOutcome, TurnRequest
+from turnkeeper_worker.runner import TurnOutcome, TurnRequest, take_turn
 from turnkeeper_worker.steps import (
     AskModel,
     Cancel,
@@ -215,7 +215,8 @@ class RunLoop:
             on_delta=self._deltas.on_delta if state.run.options.stream else None,
             on_restart=lambda: self._restarted(turn),
         )
-        outcome = await self._unless_cancelled((self._agent.runner or self._around.runner).take_turn(request))
+        runner = self._agent.runner or self._around.runner
+        outcome = await self._unless_cancelled(take_turn(runner, request))
         items = with_unique_call_ids(outcome.items, turn, {call.call_id for call in state.calls})
         self._check_size(items)
         taken = Turn(turn, outcome.response_id, items, outcome.usage, deltas=await self._deltas.flush())
@@ -249,7 +250,11 @@ class RunLoop:
         return result
 
     def _check_size(self, items: Sequence[Item]) -> None:
-        size, limit = len(encode(list(items)).encode()), self._around.settings.max_output_bytes
+        limit = self._around.settings.max_output_bytes
+        try:
+            size = len(encode(list(items)).encode())
+        except InvalidInput as error:  # of a runner or model class of the user's own
+            raise RunFailure("runner_failed", f"the runner's answer {error.value}; {error.remedy}") from error
         if size > limit:
             raise RunFailure(
                 "output_too_large",

@@ -6,11 +6,13 @@ import asyncio
 import inspect
 import logging
 import random
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Protocol
 
-from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.errors import RunFailure, TurnkeeperError
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.model import Usage
 from turnkeeper_worker.agents import Agent
@@ -58,6 +60,24 @@ class Runner(Protocol):
     async def take_turn(self, request: TurnRequest) -> TurnOutcome:
         """The outcome of one turn. Raises RunFailure when the run cannot go on."""
         ...
+
+
+async def take_turn(runner: Runner, request: TurnRequest) -> TurnOutcome:
+    """The runner's outcome. Raises RunFailure also for what a class of the user's own raises by mistake: to
+    leave that to the lease would be to ask again for each crash that is allowed.
+    """
+    try:
+        return await runner.take_turn(request)
+    except TurnkeeperError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        # the place and the type only: the message may hold what the run is about
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{PurePath(frame.filename).name}:{frame.lineno}"
+        _log.warning("run %s turn %d: the runner raised %s in %s", *_where(request), kind, place)
+        _log.debug("run %s turn %d: what the runner raised", *_where(request), exc_info=error)
+        raise RunFailure("runner_failed", f"the runner raised {kind}") from error
 
 
 class ModelRunner:

@@ -50,16 +50,20 @@ def show(
     limit: Annotated[int | None, typer.Option(metavar="N", help="Only the newest N items.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the items of a session, oldest first."""
+    """Show the items of a session, oldest first, and what its runs have used."""
     with client_of(context) as client:
         items = client.session(session_id).get_items(limit)
+        usage = client.usage(session_id)
     if as_json:
-        output.write_json({"id": session_id, "items": items})
+        output.write_json({"id": session_id, "items": items, "usage": usage.as_json()})
         return
     for item in items:
         output.write(output.describe_item(item))
     if not items:
         output.write("No items.")
+    if usage.requests:
+        calls = "1 model call" if usage.requests == 1 else f"{usage.requests} model calls"
+        output.write(f"\nTokens: {usage.input_tokens} in, {usage.output_tokens} out, {calls}")
 
 
 @app.command()

@@ -133,7 +133,8 @@ def _model(children: Children) -> tuple[str, str | None]:
     if base_url or os.environ.get("OPENAI_API_KEY"):
         where = "the server that OPENAI_BASE_URL names" if base_url else "OpenAI"
         return f"model: {_real_model()} of {where} (calls may cost money)", None
-    practice = children.start("practice model", "turnkeeper.demo.model")
+    latency, pace = str(script.PRACTICE_LATENCY), str(script.PRACTICE_PACE)
+    practice = children.start("practice model", "turnkeeper.practice", "--latency", latency, "--pace", pace)
     url = practice.wait_for("/v1\n", script.START_SECONDS).splitlines()[-1]
     said = "model: the practice model, a local server that follows rules and is no AI"
     return f"{said} (set OPENAI_API_KEY for a real one)", url

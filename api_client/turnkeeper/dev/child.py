@@ -63,7 +63,8 @@ def _work(module: str) -> int:
 def _practise(port: str) -> int:
     from turnkeeper.practice.__main__ import main as serve
 
-    serve(["--port", port])
+    # at about the pace that one reads
+    serve(["--port", port, "--pace", "0.03"])
     return 0
 
 

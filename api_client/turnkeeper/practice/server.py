@@ -37,18 +37,26 @@ class RequestRecord:
 class PracticeServer(LocalServer):
     """`async with PracticeServer() as server:` serves at `server.base_url`.
 
-    `latency`: seconds that each answer takes. `require_key`: the only API key that is let in; without it any
-    is. `requests` are the newest 10,000, oldest first; `in_flight` counts calls that wait for their answer.
+    `latency`: seconds that each answer takes. `pace`: seconds before each piece of a streamed one.
+    `require_key`: the only API key that is let in; without it any is. `requests` are the newest 10,000,
+    oldest first; `in_flight` counts calls that wait for their answer.
     """
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, latency: float = 0.0, require_key: str | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        pace: float = 0.0,
+        require_key: str | None = None,
     ) -> None:
         super().__init__(host=host, port=port)
         self.requests: deque[RequestRecord] = deque(maxlen=_LOG_LENGTH)
         self.in_flight = 0
         self.max_in_flight = 0
         self._latency = latency
+        self._pace = pace
         self._key = require_key
         self._used: set[tuple[str, str, int]] = set()
         self.app.add_routes(
@@ -90,7 +98,7 @@ class PracticeServer(LocalServer):
         stream = body.get("stream") is True
         if "cut" in controls:
             return await transport.send_cut(request, full, stream=stream)
-        return await transport.send_response(request, full, stream=stream)
+        return await transport.send_response(request, full, stream=stream, pace=self._pace)
 
     def _controls(self, body: Mapping[str, Json]) -> list[Control]:
         items = input_items(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -30,13 +31,16 @@ async def read_request(request: web.Request) -> dict[str, Json]:
 
 
 async def send_response(
-    request: web.Request, full: Mapping[str, Json], *, stream: bool
+    request: web.Request, full: Mapping[str, Json], *, stream: bool, pace: float = 0.0
 ) -> web.StreamResponse:
-    """The whole response, streamed or not."""
+    """The whole response, streamed or not; `pace` seconds before each piece of a streamed answer."""
     if not stream:
         return web.json_response(full)
     opened = await open_stream(request)
-    await send_events(opened, wire.events(full))
+    for event in wire.events(full):
+        if pace and event["type"].endswith(".delta"):
+            await asyncio.sleep(pace)
+        await send_events(opened, [event])
     await opened.write_eof()
     return opened
 

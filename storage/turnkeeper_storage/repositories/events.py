@@ -63,7 +63,7 @@ _STANDING = select(runs.c.status, runs.c.next_event).where(
 
 
 async def standing(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Standing | None:
-    """Where a run of this tenant stands; None when there is none. All of its events up to `last` are there."""
+    """Where a run of this tenant stands, None when there is none. Its events up to `last` are there."""
     values = {"b_key": key, "b_run_id": run_id, "b_tenant": tenant}
     row = (await uow.execute(_STANDING, values)).one_or_none()
     return None if row is None else Standing(RunStatus(row[0]), int(row[1]) - 1)

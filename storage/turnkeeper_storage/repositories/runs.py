@@ -239,6 +239,17 @@ async def status(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> RunStat
     return None if found is None else RunStatus(found)
 
 
+_USAGES = select(R.usage).where(
+    R.session_key == _KEY, R.tenant == bindparam("b_tenant"), R.usage.is_not(None)
+)
+
+
+async def usages(uow: UnitOfWork, key: str, tenant: str) -> list[Usage]:
+    """What each run of a session of this tenant has used so far; of a run that works, its committed turns."""
+    rows = await uow.execute(_USAGES, {"b_key": key, "b_tenant": tenant})
+    return [Usage.from_json(row[0]) for row in rows]
+
+
 _STATE_VERSION = select(R.state_version).where(R.session_key == _KEY, R.id == _ID)
 
 

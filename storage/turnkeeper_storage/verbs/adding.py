@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Lease
-from turnkeeper_storage.repositories import boundaries, sessions
+from turnkeeper_storage.repositories import boundaries, leases
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 # Adds a boundary's items within the transaction that it is given.
@@ -18,7 +18,7 @@ async def intend(
     uow: UnitOfWork, lease: Lease, run_id: str, boundary: str, intent: Json, seconds: float
 ) -> Json:
     """Record what is about to be added outside; what stands is returned, and wins, on a retry."""
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     await boundaries.intend(uow, lease.session_key, run_id, boundary, intent)
     standing = await boundaries.get(uow, lease.session_key, run_id, boundary)
     return intent if standing is None else standing[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
-from turnkeeper_storage.repositories import boundaries, events, runs, sessions, turns
+from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
 from turnkeeper_storage.run_state import check_loadable
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -30,7 +30,7 @@ async def checkpoint_turn(
     `merged` is given with the first checkpoint of a run whose input is not stored yet; `agent_digest` is
     the one of the agent that planned the calls. Raises LeaseLost.
     """
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     if not await turns.add(uow, lease, run.id, turn):
         stored = await runs.get(uow, lease.session_key, run.id, run.tenant)
         return stored or run
@@ -58,7 +58,7 @@ async def store_input(
     uow: UnitOfWork, lease: Lease, run: Run, merged: Merged, add: AddItems | None, seconds: float
 ) -> None:
     """The boundary of a streamed run before its first model call: its input enters the history."""
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     if await boundaries.pass_once(uow, lease.session_key, run.id, "input") and add is not None:
         await add(uow)
     await boundaries.mark_done(uow, lease.session_key, run.id, "input")
@@ -78,7 +78,7 @@ async def start_call(
 
     False when it was recorded by an earlier attempt: whether it happened is in doubt.
     """
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     return await turns.start_call(uow, lease.session_key, run_id, call.call_id, tool_seconds)
 
 
@@ -86,7 +86,7 @@ async def settle_call(
     uow: UnitOfWork, lease: Lease, run_id: str, call_id: str, output: str, seconds: float
 ) -> None:
     """Commit the output of a call; progress, so the run's crashes start anew."""
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     await turns.settle_call(uow, lease.session_key, run_id, call_id, CallStatus.DONE, output)
     await runs.change(uow, lease.session_key, run_id, **PROGRESS)
 

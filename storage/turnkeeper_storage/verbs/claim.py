@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, case, func, null, update
 
 from turnkeeper_storage.model import Event, Lease, Run, RunStatus
-from turnkeeper_storage.repositories import events, runs, sessions
-from turnkeeper_storage.repositories.sessions import Claimed
+from turnkeeper_storage.repositories import events, leases, runs
+from turnkeeper_storage.repositories.leases import Claimed
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.transitions import ClaimDecision, decide_claim
@@ -37,7 +37,7 @@ class Job:
 
 async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
     """Take one session and start its head; None when it is leased, parked, empty or unknown."""
-    claimed = await sessions.claim(uow, key, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    claimed = await leases.claim(uow, key, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     if claimed is None:
         return None
     # A statement of its own: its snapshot is younger than the wait for the row's lock.
@@ -48,7 +48,7 @@ async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
 
 async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[Job]:
     """Take up to `limit` sessions that have work and no holder, and start their heads."""
-    found = await sessions.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    found = await leases.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     if not found:
         return []
     heads = await runs.heads(uow, [claimed.lease.session_key for claimed in found])
@@ -74,7 +74,7 @@ async def _start(uow: UnitOfWork, pairs: Sequence[tuple[Claimed, Run | None]], c
         if head is not None:
             decision = decide_claim(head, taken_over=claimed.taken_over, crash_limit=crash_limit)
         if head is None or decision is None:
-            await sessions.release(uow, claimed.lease, runnable=False)
+            await leases.release(uow, claimed.lease, runnable=False)
         else:
             started.append((claimed.lease, head, decision))
     return await _write(uow, started)

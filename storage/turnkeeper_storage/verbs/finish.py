@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, null, update
 
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Event, EventType, Lease, Run, RunError, RunStatus, Usage
-from turnkeeper_storage.repositories import approvals, boundaries, events, runs, sessions
+from turnkeeper_storage.repositories import approvals, boundaries, events, leases, runs
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.transitions import END_EVENTS
@@ -60,7 +60,7 @@ async def finish(
     crash_limit: int,
 ) -> Finished:
     """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written."""
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     reported = [*await _cancel_approvals(uow, run), *_events_of(run, ending)]
     first = await _end(uow, run, ending, len(reported))
     if first is not None:
@@ -77,7 +77,7 @@ async def finish(
         if job is not None:
             return Finished(job)
     runnable = head is not None and head.status is not RunStatus.AWAITING_APPROVAL
-    await sessions.release(uow, lease, runnable=runnable, to_the_back=True)
+    await leases.release(uow, lease, runnable=runnable, to_the_back=True)
     return Finished(None, wake=runnable)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turnkeeper_storage.model import Lease
-from turnkeeper_storage.repositories import runs, sessions
+from turnkeeper_storage.repositories import leases, runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 
@@ -23,12 +23,12 @@ class Beat:
     cancelled: dict[str, str]
 
 
-async def heartbeat(uow: UnitOfWork, leases: Sequence[Lease], seconds: float) -> Beat:
+async def heartbeat(uow: UnitOfWork, held: Sequence[Lease], seconds: float) -> Beat:
     """Renew these leases in one statement that waits for nobody."""
-    keys = [lease.session_key for lease in leases]
-    renewed = await sessions.renew(uow, leases, seconds)
-    left = [lease for lease in leases if lease.session_key not in renewed]
-    holders = await sessions.holders(uow, [lease.session_key for lease in left]) if left else {}
+    keys = [lease.session_key for lease in held]
+    renewed = await leases.renew(uow, held, seconds)
+    left = [lease for lease in held if lease.session_key not in renewed]
+    holders = await leases.holders(uow, [lease.session_key for lease in left]) if left else {}
     lost = {lease.session_key for lease in left if holders.get(lease.session_key) != lease.lease_id}
     cancelled = await runs.cancel_requested(uow, keys)
     return Beat(frozenset(renewed), frozenset(lost), cancelled)

@@ -22,7 +22,7 @@ from turnkeeper_storage.model import (
     RunStatus,
 )
 from turnkeeper_storage.repositories import approvals as approvals_repository
-from turnkeeper_storage.repositories import boundaries, events, runs, sessions, turns
+from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
@@ -69,7 +69,7 @@ async def park(
     """
     if not approvals:
         raise ValueError("a run parks for at least one approval")
-    await sessions.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds)
     parked = await _await(uow, lease, run, turn, len(approvals))
     if parked is None:
         return None
@@ -85,7 +85,7 @@ async def park(
     await approvals_repository.ask(uow, lease.session_key, run.id, run.tenant, approvals, deadlines)
     asked = await approvals_repository.pending(uow, lease.session_key, run.id)
     await _tell(uow, parked, asked, len(approvals))
-    await sessions.park(uow, lease, run.id, store)
+    await leases.park(uow, lease, run.id, store)
     return Parked(parked, asked)
 
 

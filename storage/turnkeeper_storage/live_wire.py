@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from turnkeeper_storage.errors import TurnkeeperError
+from turnkeeper_storage.lazy_imports import import_once
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
 
-# as Redis lists its clients
+# as Redis lists its clients, unless another name is given
 CLIENT_NAME = "turnkeeper-events"
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
@@ -51,11 +51,11 @@ class Wire:
         self._is_mute = asyncio.Event()
 
     @classmethod
-    async def open(cls, url: str, on_push: OnPush) -> Self:
-        """Connect and sign in. Raises what redis-py raises, OSError and TimeoutError."""
+    async def open(cls, url: str, on_push: OnPush, *, name: str = CLIENT_NAME) -> Self:
+        """Connect and sign in under a name. Raises what redis-py raises, OSError and TimeoutError."""
         # it takes a while to import: not on the loop
-        await asyncio.to_thread(importlib.import_module, "redis.asyncio")
-        connection = _connection(url)
+        await asyncio.to_thread(import_once, "redis.asyncio")
+        connection = _connection(url, name)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -137,7 +137,7 @@ class Wire:
             await self.ask("PING")
 
 
-def _connection(url: str) -> Connection:
+def _connection(url: str, name: str) -> Connection:
     from redis.asyncio import Connection
     from redis.asyncio.connection import parse_url
 
@@ -146,7 +146,7 @@ def _connection(url: str) -> Connection:
     options.pop("max_connections", None)
     # reads wait for what is said next, however long that takes
     options |= {"protocol": 3, "socket_timeout": None, "socket_connect_timeout": CONNECT_SECONDS}
-    options |= {"decode_responses": False, "client_name": CLIENT_NAME}
+    options |= {"decode_responses": False, "client_name": name}
     connection = kind(**options)
     # the parser's own handler writes what it is given to the debug log
     connection._parser.set_pubsub_push_handler(_keep)  # type: ignore[attr-defined]
