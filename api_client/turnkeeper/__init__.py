@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         AsyncClient,
         AsyncRunHandle,
         Client,
+        RunEvent,
         RunHandle,
         RunPage,
         RunSnapshot,
@@ -55,12 +56,26 @@ if TYPE_CHECKING:
     from turnkeeper_worker.agents import Agent
     from turnkeeper_worker.app import Turnkeeper
     from turnkeeper_worker.context import RunContext
-    from turnkeeper_worker.models.base import ModelSettings
+    from turnkeeper_worker.models.base import (
+        Delta,
+        Model,
+        ModelError,
+        ModelRequest,
+        ModelResponse,
+        ModelSettings,
+        OnDelta,
+    )
     from turnkeeper_worker.tools import tool
 
 _WORKER = {
     "Agent": "turnkeeper_worker.agents",
+    "Delta": "turnkeeper_worker.models.base",
+    "Model": "turnkeeper_worker.models.base",
+    "ModelError": "turnkeeper_worker.models.base",
+    "ModelRequest": "turnkeeper_worker.models.base",
+    "ModelResponse": "turnkeeper_worker.models.base",
     "ModelSettings": "turnkeeper_worker.models.base",
+    "OnDelta": "turnkeeper_worker.models.base",
     "RunContext": "turnkeeper_worker.context",
     "Turnkeeper": "turnkeeper_worker.app",
     "tool": "turnkeeper_worker.tools",
@@ -72,6 +87,7 @@ _CLIENT = frozenset(
         "AsyncClient",
         "AsyncRunHandle",
         "Client",
+        "RunEvent",
         "RunHandle",
         "RunPage",
         "RunSnapshot",
@@ -96,15 +112,22 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "DatabaseUnavailable",
+    "Delta",
     "IdempotencyConflict",
     "InputTooLarge",
     "InvalidInput",
     "MemorySession",
+    "Model",
+    "ModelError",
+    "ModelRequest",
+    "ModelResponse",
     "ModelSettings",
     "NotFound",
     "NotParked",
+    "OnDelta",
     "RunContext",
     "RunError",
+    "RunEvent",
     "RunFailure",
     "RunHandle",
     "RunPage",

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from sqlalchemy import update
 
+from tests.conformance.parking import Parking
+from tests.fakes.parked import work_on
 from tests.fakes.processes import Processes
 from turnkeeper.cli.main import run
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.migrate import HEAD
-from turnkeeper_storage.model import AgentRecord
+from turnkeeper_storage.model import AgentRecord, Usage
 from turnkeeper_storage.repositories import agents
+from turnkeeper_storage.tables import runs
 
 DEAD_BROKER = "redis://127.0.0.1:1/0"
 
@@ -216,6 +220,24 @@ def test_a_history_is_edited_and_shown(cli: Cli) -> None:
     assert cli("sessions", "pop", "s").out == "assistant: Hi there\n"
     assert cli("sessions", "clear", "s", "--yes").out == "Cleared s.\n"
     assert cli("sessions", "pop", "s", "--json").json == {"id": "s", "popped": None}
+
+
+def test_a_session_is_shown_with_what_its_runs_have_used(cli: Cli, migrated_url: str) -> None:
+    used = Usage(requests=1, input_tokens=12, cached_tokens=3, output_tokens=5, reasoning_tokens=2)
+    _set_usage(migrated_url, _enqueue(cli), used)
+    assert cli("sessions", "show", "s").out == "No items.\n\nTokens: 12 in, 5 out, 1 model call\n"
+    _set_usage(migrated_url, _enqueue(cli), used)
+    assert cli("sessions", "show", "s").out.endswith("Tokens: 24 in, 10 out, 2 model calls\n")
+    assert cli("sessions", "show", "s", "--json").json["usage"] == (used + used).as_json()
+    assert cli("sessions", "show", "another", "--json").json["usage"] == Usage().as_json()
+
+
+def _set_usage(url: str, run_id: str, usage: Usage) -> None:
+    async def work(parking: Parking) -> None:
+        statement = update(runs).where(runs.c.id == run_id).values(usage=usage.as_json())
+        await parking.sql(statement)
+
+    work_on(url, work)
 
 
 def test_sessions_are_listed_by_prefix(lite: Cli) -> None:

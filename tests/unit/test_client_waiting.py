@@ -70,6 +70,6 @@ async def test_a_wait_goes_on_when_a_decision_comes_between_its_looks(migrated_u
 
 async def test_a_wait_that_goes_on_ends_with_its_time(migrated_sqlite: str) -> None:
     async with parked(migrated_sqlite) as (_, client, run_id):
-        with pytest.raises(WaitTimeout, match="still queued after 0.2 s"):
+        with pytest.raises(WaitTimeout, match=r"still queued after 0\.2 s"):
             await client.wait(run_id, 0.2)
         assert client.seen == [RunStatus.QUEUED]

@@ -197,3 +197,15 @@ async def test_as_a_process_it_prints_its_url_and_stops_on_sigterm() -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_paced_stream_gives_its_first_piece_long_before_its_last() -> None:
+    async with (
+        PracticeServer(pace=0.05) as server,
+        AsyncOpenAI(base_url=server.base_url, api_key="any", max_retries=0, timeout=30) as client,
+        await client.responses.create(model="practice", input="hello", stream=True) as stream,
+    ):
+        loop = asyncio.get_running_loop()
+        came = [loop.time() async for event in stream if event.type == "response.output_text.delta"]
+    assert len(came) > 3
+    assert came[-1] - came[0] > 0.05 * (len(came) - 1) * 0.5

@@ -34,8 +34,9 @@ class HeldLease:
 
     def takes_up(self, run_id: str, *, cancel_requested: bool) -> None:
         """The next run of the session is in work now."""
-        self.run_id = run_id
-        self.cancel_requested = asyncio.Event()
+        if run_id != self.run_id:  # else a flag that came before the work did stands
+            self.run_id = run_id
+            self.cancel_requested = asyncio.Event()
         if cancel_requested:
             self.cancel_requested.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import importlib
 import time
 from collections.abc import Callable
 
@@ -31,9 +30,6 @@ def run_chat(
     0 when the last message was answered, 1 when not, 130 after Ctrl-C. Blocks. Raises ConfigurationError when
     the agent is not clear, and what the client raises.
     """
-    if client.settings.live_url:
-        # two threads of the client import it later, at the same time: Python may call that a deadlock
-        importlib.import_module("redis.asyncio")
     lines, screen = lines_of_stdin(), Screen()
     with Calls(client.settings) as calls:
         asking = Asking(client, lines, screen, by or _me())

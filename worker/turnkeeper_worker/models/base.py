@@ -110,6 +110,7 @@ class Delta:
 
 
 OnDelta: TypeAlias = Callable[[Delta], Awaitable[None] | None]
+"""Is given the pieces of a streamed answer, in order; when it is a coroutine, it is awaited."""
 
 
 class ModelError(Exception):
