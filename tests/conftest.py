@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbi
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs deaf to Ctrl-C, and so would be every process that a test starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[_SERVERS] = Servers()
         config.stash[_ELSEWHERE] = []
