@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 SERVERS ?= auto
 # what to run instead of everything, e.g. PYTEST_ARGS="tests/fundamentals -x"
 PYTEST_ARGS ?=
-# most tests wait: a few more processes than cores
-JOBS ?= 3
+# most tests wait, so two processes halve the time; more get in the way of those that start workers
+JOBS ?= 2
 PYTEST = TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help

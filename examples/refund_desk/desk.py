@@ -17,9 +17,11 @@ from turnkeeper import Client, TurnkeeperError
 def ask(client: Client, session: str, text: str) -> int:
     """Send a message and watch it to its end, however long a person takes to decide."""
     run = client.enqueue(session, text, agent="desk", stream=True)
+    shown = ""
     for event in run.events():
         match event.type:
             case "delta.text":
+                shown += event.data["text"]
                 print(event.data["text"], end="", flush=True)
             case "turn.restarted":
                 print("\n(once more)")  # what was printed of this answer is void
@@ -29,6 +31,8 @@ def ask(client: Client, session: str, text: str) -> int:
                 decided = client.approval(str(event.data["approval_id"]))
                 print(f"{decided.status.value} by {decided.decided_by}", flush=True)
     ended = run.get()
+    if ended.output and str(ended.output) not in shown:  # live pieces can be lost, the outcome cannot
+        print(ended.output, end="")
     print(f"\n{ended.status.value}{f': {ended.error.message}' if ended.error else ''}")
     return 0 if ended.status == "completed" else 1
 

@@ -61,6 +61,7 @@ class Publisher:
         self._flushing: list[asyncio.Future[bool]] = []
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
+        self._is_prepared = False
         self._is_away = False
         self._is_closed = False
 
@@ -188,7 +189,15 @@ class Publisher:
         if not commands and self._is_away:
             await self._pipeline([("PING",)])
 
+    async def prepare(self) -> None:
+        """Import what sending takes; at a process' start, so that its first deltas need not wait for it."""
+        if not self._is_prepared:
+            await asyncio.to_thread(import_once, "redis.asyncio")
+            self._is_prepared = True
+
     async def _pipeline(self, commands: Sequence[Command]) -> None:
+        # Not on the loop, and not on Redis' time: on a busy machine the import alone takes longer than that.
+        await self.prepare()
         try:
             async with asyncio.timeout(self._timeout):
                 connection = await self._connected()
@@ -205,8 +214,6 @@ class Publisher:
 
     async def _connected(self) -> Connection:
         if self._connection is None:
-            # it takes a while to import: not on the loop
-            await asyncio.to_thread(import_once, "redis.asyncio")
             self._connection = _connection(self._url)
             await self._connection.connect()  # type: ignore[no-untyped-call]
         return self._connection

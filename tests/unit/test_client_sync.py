@@ -192,8 +192,8 @@ from turnkeeper_client import Client
 
 with Client(database_url=sys.argv[1], broker_url=sys.argv[2]) as client:
     handle = client.enqueue("s", "Hello", agent="support")
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         handle.wait()
     except KeyboardInterrupt:
         print("interrupted", client.get(handle.id).status.value, flush=True)

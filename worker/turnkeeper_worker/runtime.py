@@ -131,6 +131,7 @@ class Runtime:
             publisher = live_publisher(settings)
             if publisher is not None:
                 stack.push_async_callback(publisher.aclose)
+                await publisher.prepare()
             database = Database(
                 settings.database_url,
                 schema=settings.db_schema,
