@@ -154,9 +154,7 @@ async def test_a_model_that_refuses_the_key_is_named_and_ends_the_demo_with_1(
     assert code == 1, demo.output
     assert "of the server that OPENAI_BASE_URL names (calls may cost money)" in demo.output
     assert "message 1 is failed (model_" in demo.output
-    # refusals are quick, so mostly nobody is caught in the middle of a run; on a busy machine one may be
-    uncaught = "no worker could be caught in the middle of a run: all runs ended before" in demo.output
-    assert uncaught or "is killed (SIGKILL) in the middle of" in demo.output, demo.output
+    assert "no worker could be caught in the middle of a run: all runs ended before" in demo.output
     assert "wrong" not in demo.output
     assert demo.left() == []
 

@@ -87,11 +87,10 @@ async def test_a_broker_that_is_away_holds_up_nobody_and_is_logged(caplog: pytes
         with caplog.at_level(logging.WARNING, "turnkeeper_storage.doorbell"):
             for n in range(1000):
                 bell.ring(f"s{n}")
-            # a thousand attempts, each with its time-out, would take minutes
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 0.4
             await eventually(lambda: "no wake-up was published" in caplog.text)
         bell.close()
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 5
     assert "my-password" not in caplog.text
     app.close()
 
