@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from turnkeeper_client import checks, decisions
@@ -135,11 +135,17 @@ class AsyncApprovals:
 
         It waits for the same approvals. Raises UnknownStateVersion, InvalidInput, SessionNotEmpty.
         """
+
+        async def put(uow: UnitOfWork) -> tuple[Run, list[Approval]]:
+            run = await move.import_state(uow, document, self.tenant)
+            return run, await _waiting(uow, run)
+
         database = await self._backend.database()
-        run = await database.transact_once(lambda uow: move.import_state(uow, document, self.tenant))
+        # looked at before the commit: a worker may take a queued run up at once
+        run, waiting = await database.transact_once(put)
         if run.status is RunStatus.QUEUED:
             await self._backend.ring(run.session_key)
-        return await self._snapshot(run.id)
+        return _snapshot_of(run, waiting)
 
     async def _decide(self, approval_id: str, decision: Decision) -> ApprovalSnapshot:
         key = decisions.approval_key(approval_id)
@@ -172,10 +178,19 @@ class AsyncApprovals:
 
         async def look(uow: UnitOfWork) -> tuple[Run | None, list[Approval]]:
             run = await runs.get(uow, key, run_id, self.tenant)
-            waits = run is not None and run.status is RunStatus.AWAITING_APPROVAL
-            return run, await approvals.pending(uow, key, run_id) if waits else []
+            return run, await _waiting(uow, run) if run is not None else []
 
         run, waiting = await (await self._backend.database()).read(look)
         if run is None:
             raise NotFound("run", run_id)
-        return RunSnapshot.of(run, [ApprovalSnapshot.of(one) for one in waiting])
+        return _snapshot_of(run, waiting)
+
+
+async def _waiting(uow: UnitOfWork, run: Run) -> list[Approval]:
+    """What the run waits for."""
+    waits = run.status is RunStatus.AWAITING_APPROVAL
+    return await approvals.pending(uow, run.session_key, run.id) if waits else []
+
+
+def _snapshot_of(run: Run, waiting: Sequence[Approval]) -> RunSnapshot:
+    return RunSnapshot.of(run, [ApprovalSnapshot.of(one) for one in waiting])

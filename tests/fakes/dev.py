@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -81,6 +81,18 @@ class Dev:
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that run at present."""
         return [one for one in self._children() if "worker" in _arguments(one)]
+
+    @contextlib.contextmanager
+    def workers_stopped(self) -> Iterator[None]:
+        """Its workers stand still (SIGSTOP) until the block ends."""
+        stopped = self.workers()
+        try:
+            for worker in stopped:
+                worker.suspend()
+            yield
+        finally:
+            for worker in stopped:
+                worker.resume()
 
     def signal(self, number: signal.Signals) -> None:
         self._children()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from tests.conformance.desk import LEASE_SECONDS
+from tests.conformance.desk import LEASE_SECONDS, claimant
 from tests.conformance.parking import Parking, ask, call
 from tests.fakes.bell import Bell
 from turnkeeper_client import ApprovalSnapshot, AsyncClient
@@ -27,6 +29,7 @@ from turnkeeper_storage.errors import (
 from turnkeeper_storage.model import AgentRecord, ApprovalReason, ApprovalStatus, CallStatus, Run, RunStatus
 from turnkeeper_storage.repositories import agents, runs
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.verbs.claim import claim
 
 REFUND: dict[str, object] = {
     "type": "function",
@@ -356,6 +359,40 @@ async def test_a_parked_run_moves_to_another_tenant_and_is_decided_there(
         assert (await there.approve(moved.approvals[0].id, by="ana")).status is ApprovalStatus.APPROVED
         assert len(bell.rung) == 1
     assert (await client.approval(approval.id)).status is ApprovalStatus.PENDING
+
+
+class TakenAtOnce(Bell):
+    """A worker takes the session up before `ring` returns."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def ring(self, session_key: str) -> None:
+        super().ring(session_key)
+        worker = threading.Thread(target=lambda: asyncio.run(self._take(session_key)))
+        worker.start()
+        worker.join()
+
+    async def _take(self, session_key: str) -> None:
+        database = Database(self._url, lease_seconds=LEASE_SECONDS)
+        job = await database.transact(lambda uow: claim(uow, session_key, claimant()))
+        await database.aclose()
+        assert job is not None
+
+
+async def test_an_imported_run_is_shown_as_it_was_imported_also_when_a_worker_is_quick(
+    parking: Parking, client: AsyncClient, migrated_url: str
+) -> None:
+    approval = await waiting(parking, client)
+    await client.approve(approval.id, by="ana")
+    document = await client.export_state(approval.run_id)
+    async with AsyncClient(
+        database_url=migrated_url, tenant="acme", doorbell=TakenAtOnce(migrated_url)
+    ) as there:
+        moved = await there.import_state(document)
+        assert moved.status is RunStatus.QUEUED
+        assert (await there.get(moved.id)).status is RunStatus.RUNNING
 
 
 async def test_arguments_that_are_no_object_are_shown_as_they_came(
