@@ -13,9 +13,12 @@
     │   ├── SessionNotEmpty           a RunState for a session that has runs or items
     │   ├── ApprovalConflict          a decision that came second, too late or too early
     │   ├── ApprovalPending           an enqueue that does not wait behind a parked run
+    │   ├── StoreMismatch             the session's items live in another store than the one at hand
+    │   ├── SessionChanged            somebody else wrote to the session's store meanwhile
     │   └── NotParked                 the run does not wait for an approval
     ├── SchemaMismatch                the database is not migrated, or migrated further than the code
     ├── DatabaseUnavailable           the database did not answer; nothing is known to be written
+    ├── StoreUnavailable              a session's store outside the database did not answer
     ├── WaitTimeout                   `wait` ended before the run did; carries the last snapshot
     ├── LeaseLost                     a worker's write was refused by the fence
     └── RunFailure                    a run cannot go on: code and message, stored in the run
@@ -133,6 +136,30 @@ class SessionNotEmpty(Conflict):
         self.session_id = session_id
 
 
+class StoreMismatch(Conflict):
+    """The session's items live in the store `stored`, and what was opened for it is `opened`."""
+
+    def __init__(self, session_id: str, stored: str, opened: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is kept in store {stored!r}, and this process opened {opened!r}; "
+            "give clients and workers the session_factory that the session began with"
+        )
+        self.session_id = session_id
+        self.stored = stored
+        self.opened = opened
+
+
+class SessionChanged(Conflict):
+    """The store of the session shows neither what was there before an add, nor what was being added."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"the store of session {session_id!r} was changed from outside while items were being added; "
+            "look at it, then enqueue anew"
+        )
+        self.session_id = session_id
+
+
 class ApprovalConflict(Conflict):
     """A decision lost: `state` says against what.
 
@@ -186,6 +213,20 @@ class SchemaMismatch(TurnkeeperError):
 
 class DatabaseUnavailable(TurnkeeperError):
     """The database did not answer. What was asked for may or may not stand: repeat with the same key."""
+
+
+class StoreUnavailable(TurnkeeperError):
+    """A store outside the database did not answer; what was being added may or may not stand.
+
+    `store` is its name, e.g. "redis". The text names the kind of fault, never a URL or an item.
+    """
+
+    def __init__(self, store: str, fault: str) -> None:
+        super().__init__(
+            f"the session store {store!r} did not answer ({fault}); see that it runs, and repeat"
+        )
+        self.store = store
+        self.fault = fault
 
 
 class WaitTimeout(TurnkeeperError, TimeoutError):

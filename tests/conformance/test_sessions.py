@@ -5,48 +5,40 @@ from __future__ import annotations
 import asyncio
 import copy
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import update
 
-from examples.file_session import FileSession
 from tests.conformance.desk import key
+from tests.fakes import stores
 from tests.fakes.processes import Processes
+from tests.fakes.stores import Open, Place
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, SchemaMismatch
 from turnkeeper_storage.items import Item, Json, user_message
 from turnkeeper_storage.migrate import check_schema
-from turnkeeper_storage.sessions.memory import MemorySession
-from turnkeeper_storage.sessions.protocol import Session, SessionSettings, TransactionalSession
+from turnkeeper_storage.sessions.protocol import (
+    ReplaceableSession,
+    Session,
+    SessionSettings,
+    TransactionalSession,
+    store_name,
+)
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.tables import session_items
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
-# Opens a session; the same id a second time opens the same conversation, except in memory.
-Open: TypeAlias = Callable[..., Session]
 
-POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+@pytest.fixture(params=stores.params())
+def place(request: pytest.FixtureRequest) -> Place:
+    return stores.place(request.param, request)
 
 
-@pytest.fixture(params=["memory", "file", "sqlite", POSTGRES])
-async def open_session(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
-    async with AsyncExitStack() as stack:
-        match request.param:
-            case "memory":
-                yield MemorySession
-            case "file":
-                yield lambda id, session_settings=None: FileSession(id, tmp_path, session_settings)
-            case kind:
-                fixture = {"sqlite": "migrated_sqlite", "postgres": "shared_postgres"}[kind]
-                database = Database(request.getfixturevalue(fixture))
-                stack.push_async_callback(database.aclose)
-                yield lambda id, session_settings=None: SQLAlchemySession(
-                    id, database=database, session_settings=session_settings
-                )
+@pytest.fixture
+async def open_session(place: Place) -> AsyncIterator[Open]:
+    async with place.opened() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -63,6 +55,25 @@ def messages(count: int, start: int = 0) -> list[Item]:
 async def test_it_is_a_session(session: Session) -> None:
     assert isinstance(session, Session)
     assert session.session_id == "s"
+
+
+async def test_it_says_where_its_items_live(open_session: Open) -> None:
+    assert store_name(open_session("one")) == store_name(open_session("two")) != ""
+
+
+async def test_all_items_are_replaced_at_once_where_the_store_can(session: Session) -> None:
+    await session.add_items(messages(3))
+    if isinstance(session, ReplaceableSession):
+        given = messages(2, start=7)
+        await session.replace_items(given)
+        given[0]["content"] = "changed by the caller"
+        assert await session.get_items() == messages(2, start=7)
+        await session.add_items(messages(1, start=9))
+        assert await session.get_items() == messages(3, start=7)
+        await session.replace_items([])
+        assert await session.get_items() == []
+    else:
+        assert not hasattr(session, "replace_items")
 
 
 async def test_items_come_in_the_order_of_their_places(session: Session) -> None:

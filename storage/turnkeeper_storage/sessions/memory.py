@@ -11,6 +11,8 @@ from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limi
 class MemorySession:
     """Items in a list; what goes in and comes out is copied."""
 
+    store = "memory"
+
     def __init__(self, session_id: str, *, session_settings: SessionSettings | None = None) -> None:
         self.session_id = session_id
         self.session_settings = session_settings
@@ -31,3 +33,6 @@ class MemorySession:
 
     async def clear_session(self) -> None:
         self._items.clear()
+
+    async def replace_items(self, items: list[Item]) -> None:
+        self._items = copy.deepcopy(items)

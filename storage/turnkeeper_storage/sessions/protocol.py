@@ -43,6 +43,36 @@ class TransactionalSession(Protocol):
     async def add_items_in(self, uow: UnitOfWork, items: Sequence[Item]) -> None: ...
 
 
+@runtime_checkable
+class ResumableSession(Protocol):
+    """A session outside our database whose items may read back in another form than they were added in.
+
+    `mark()` names the end of the session as it is now; `items_after(mark)` gives what was added since, oldest
+    first, also what `get_items` would leave out. It raises SessionChanged when the mark is gone. With both,
+    an add that was cut off is completed and never doubled; without them the newest items are compared.
+    """
+
+    async def mark(self) -> str: ...
+
+    async def items_after(self, mark: str) -> list[Item]: ...
+
+
+@runtime_checkable
+class ReplaceableSession(Protocol):
+    """A session whose items can all be replaced at once: readers see the old ones or the new ones."""
+
+    async def replace_items(self, items: list[Item]) -> None: ...
+
+
+def store_name(session: Session) -> str:
+    """Where a session keeps its items: its `store`, else the name of its class.
+
+    "database" is ours. A wrapper's is that of the session within, "+", and a word of its own.
+    """
+    name = getattr(session, "store", None)
+    return name if isinstance(name, str) and name else type(session).__name__
+
+
 def effective_limit(limit: int | None, settings: SessionSettings | None) -> int | None:
     """An explicit limit beats the settings'; negative ones are none at all."""
     chosen = limit if limit is not None else (settings.limit if settings is not None else None)

@@ -25,6 +25,8 @@ class SQLAlchemySession:
     parked in it. Give an `engine` (which stays yours) or use `from_url` (then `aclose` it, or `async with`).
     """
 
+    store = "database"
+
     def __init__(
         self,
         session_id: str,
@@ -95,6 +97,14 @@ class SQLAlchemySession:
     async def clear_session(self) -> None:
         await self._ready()
         await self._database.transact(lambda uow: edit.clear(uow, self.session_key, self.session_id))
+
+    async def replace_items(self, items: list[Item]) -> None:
+        """Put these items in the place of all there are, in one transaction. Raises SessionBusy."""
+        new = [_copied(item, field=f"items[{index}]") for index, item in enumerate(items)]
+        await self._ready()
+        await self._database.transact(
+            lambda uow: edit.replace(uow, self.session_key, self.tenant, self.session_id, new)
+        )
 
     async def aclose(self) -> None:
         """Close the pool, when it is this session's own."""

@@ -33,6 +33,14 @@ async def clear(uow: UnitOfWork, key: str, session_id: str) -> None:
     await items.clear(uow, key)
 
 
+async def replace(uow: UnitOfWork, key: str, tenant: str, session_id: str, new: Sequence[Item]) -> None:
+    """Put items in the place of all there are, in a session made when new. Raises SessionBusy."""
+    await sessions.ensure(uow, key, tenant, session_id, "database")
+    await _refuse_while_active(uow, key, session_id)
+    await items.clear(uow, key)
+    await items.append(uow, key, new)
+
+
 async def _refuse_while_active(uow: UnitOfWork, key: str, session_id: str) -> None:
     active = await runs.active(uow, key)
     if active is not None:

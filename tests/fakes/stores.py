@@ -1,0 +1,92 @@
+"""Every session class and wrapper stack, each opened on a store of its own: what the suites run over.
+
+A new class is one more entry of STORES; it is then held by every suite that takes `params`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from examples.file_session import FileSession
+from turnkeeper_storage.database import Database
+from turnkeeper_storage.sessions.memory import MemorySession
+from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
+
+# Opens a session: (id, session_settings=None). The same id a second time opens the same conversation,
+# except in memory.
+Open: TypeAlias = Callable[..., Session]
+Given: TypeAlias = Mapping[str, Any]
+Make: TypeAlias = Callable[[Given, AsyncExitStack], Open | Awaitable[Open]]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """How to open sessions of one class: with the values of these fixtures, on the test's own loop."""
+
+    make: Make
+    fixtures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store whose servers are there."""
+
+    store: Store
+    given: Given
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Open]:
+        """What opens sessions in it, until the block ends."""
+        async with AsyncExitStack() as stack:
+            made = self.store.make(self.given, stack)
+            yield await made if inspect.isawaitable(made) else made
+
+
+def _memory(given: Given, stack: AsyncExitStack) -> Open:
+    return MemorySession
+
+
+def _file(given: Given, stack: AsyncExitStack) -> Open:
+    folder: Path = given["tmp_path"]
+    return lambda id, session_settings=None: FileSession(id, folder, session_settings)
+
+
+def _sqlalchemy(given: Given, stack: AsyncExitStack) -> Open:
+    (url,) = given.values()
+    database = Database(url)
+    stack.push_async_callback(database.aclose)
+    return lambda id, session_settings=None: SQLAlchemySession(
+        id, database=database, session_settings=session_settings
+    )
+
+
+STORES: dict[str, Store] = {
+    "memory": Store(_memory),
+    "file": Store(_file, ("tmp_path",)),
+    "sqlite": Store(_sqlalchemy, ("migrated_sqlite",)),
+    "postgres": Store(_sqlalchemy, ("shared_postgres",)),
+}
+_MARKS = {"shared_postgres": pytest.mark.postgres, "redis_url": pytest.mark.redis}
+
+
+def params(*without: str) -> list[Any]:
+    """The stores as parameters of a fixture, marked with the servers that they need."""
+    return [
+        pytest.param(name, id=name, marks=[_MARKS[one] for one in store.fixtures if one in _MARKS])
+        for name, store in STORES.items()
+        if name not in without
+    ]
+
+
+def place(name: str, request: pytest.FixtureRequest) -> Place:
+    """The store of that name; for a fixture that is not async, so that others can be asked for."""
+    store = STORES[name]
+    return Place(store, {fixture: request.getfixturevalue(fixture) for fixture in store.fixtures})
