@@ -1,8 +1,8 @@
 """Ids that sort by time and lead to their session.
 
 `session_key` is 128 bits of SHA-256 over tenant and session id, so that every process computes it without
-a look-up, it never shows a customer's name, and it can lead the key of every hot table. An id of a run or an
-approval is a prefix, 80 bits of time and chance (48 of milliseconds first: ids sort by creation), and the key
+a look-up, it never shows a customer's name, and it can lead the key of every hot table. An id of a run, an
+approval or an edit is a prefix, 80 bits of time and chance (48 of milliseconds first: ids sort by creation), and the key
 of its session. All in lower-case Crockford base 32 (the alphabet of ULIDs).
 """
 
@@ -37,9 +37,14 @@ def new_approval_id(key: str) -> str:
     return f"apr_{_stamp()}{key}"
 
 
+def new_edit_id(key: str) -> str:
+    """A fresh id of an edit of the session of `key`, e.g. `edt_…`."""
+    return f"edt_{_stamp()}{key}"
+
+
 def key_of(id: str, *, kind: str = "run") -> str:
     """The session key inside an id; raises NotFound for a text that is no id of that kind."""
-    prefix = {"run": "run_", "approval": "apr_"}[kind]
+    prefix = {"run": "run_", "approval": "apr_", "edit": "edt_"}[kind]
     body = id.removeprefix(prefix)
     if not id.startswith(prefix) or len(body) != STAMP_LENGTH + KEY_LENGTH or not set(body) <= set(ALPHABET):
         raise NotFound(kind, id[:64])

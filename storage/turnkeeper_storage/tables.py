@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
 
 # The migration whose tables these are.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -37,6 +38,7 @@ Big = BigInteger().with_variant(Integer(), "sqlite")
 OPEN = text("status IN ('queued', 'running', 'awaiting_approval')")
 ACTIVE = text("status IN ('running', 'awaiting_approval')")
 DUE = text("status = 'pending' AND expires_at IS NOT NULL")
+RETAINED = text("retention_seconds IS NOT NULL")
 
 sessions = Table(
     "turnkeeper_sessions",
@@ -54,8 +56,12 @@ sessions = Table(
     Column("taken_over", Boolean, nullable=False, server_default=false()),
     Column("runnable_since", Instant),
     Column("parked_run", Key),
+    # where the items live; empty until something is written there
     Column("store", Text, nullable=False, server_default="database"),
+    Column("owner", Text),
     Column("metadata", JsonText),
+    # how long after its last change the session is deleted; null: what the setting says
+    Column("retention_seconds", Float),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Index("ix_turnkeeper_sessions_tenant_id", "tenant", "id"),
@@ -64,6 +70,12 @@ sessions = Table(
         "runnable_since",
         postgresql_where=text("runnable_since IS NOT NULL"),
         sqlite_where=text("runnable_since IS NOT NULL"),
+    ),
+    Index(
+        "ix_turnkeeper_sessions_retention",
+        "session_key",
+        postgresql_where=RETAINED,
+        sqlite_where=RETAINED,
     ),
     postgresql_with={"fillfactor": "70"},
 )
@@ -233,4 +245,21 @@ agents = Table(
     Column("queue", Text, nullable=False),
     Column("tools", JsonText, nullable=False),
     Column("seen_at", Instant, nullable=False),
+)
+
+# who edited which session, and how; without contents, and kept when the session is deleted
+session_edits = Table(
+    "turnkeeper_session_edits",
+    metadata,
+    Column("session_key", Key, nullable=False),
+    Column("id", Key, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("edited_by", Text),
+    Column("item_count", Integer),
+    Column("fields", JsonText),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("session_key", "id"),
+    Index("ix_turnkeeper_session_edits_tenant_id", "tenant", "id"),
 )

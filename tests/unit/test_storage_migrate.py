@@ -80,6 +80,7 @@ async def test_partial_indexes_stand_as_the_protocol_says(database: Database, da
     found = await database.run_sync(wheres, writes=False)
     assert set(found) == {
         "ix_turnkeeper_sessions_runnable_since",
+        "ix_turnkeeper_sessions_retention",
         "ix_turnkeeper_runs_head",
         "uq_turnkeeper_runs_active",
     }

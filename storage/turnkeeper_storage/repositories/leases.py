@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    Row,
     and_,
     bindparam,
     case,
     false,
+    func,
     or_,
     select,
     true,
@@ -33,12 +36,13 @@ _FREE = or_(S.lease_until.is_(None), S.lease_until < now())
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A lease just taken. `taken_over`: nobody gave the one before back."""
+    """A lease just taken. `taken_over`: nobody gave the one before back; `store`: where its items live."""
 
     lease: Lease
     tenant: str
     session_id: str
     taken_over: bool
+    store: str
 
 
 # A claim whose answer was lost is asked for again with the same lease_id: it takes again what it took, and
@@ -55,13 +59,13 @@ _CLAIM = (
     update(sessions)
     .where(S.session_key == _KEY, or_(_FREE, _MINE))
     .values(_LEASE_VALUES)
-    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over)
+    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store)
 )
 _CLAIM_MANY = (
     update(sessions)
     .where(S.session_key.in_(bindparam("b_keys", expanding=True)))
     .values(_LEASE_VALUES)
-    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over)
+    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store)
 )
 _STALE = (
     select(S.session_key)
@@ -76,7 +80,7 @@ async def claim(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: f
     """Take the lease when it is free or over (PROTOCOL 2.3a); None when another has it."""
     values = {"b_key": key, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     row = (await uow.execute(_CLAIM, values)).one_or_none()
-    return None if row is None else Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]))
+    return None if row is None else _claimed(row, lease_id)
 
 
 async def claim_stale(
@@ -88,15 +92,23 @@ async def claim_stale(
         return []
     values = {"b_keys": keys, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     rows = await uow.execute(_CLAIM_MANY, values)
-    found = {row[0]: Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4])) for row in rows}
+    found = {row[0]: _claimed(row, lease_id) for row in rows}
     return [found[key] for key in keys if key in found]
+
+
+def _claimed(row: Row[*tuple[Any, ...]], lease_id: str) -> Claimed:
+    return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5])
 
 
 _IS_MINE = and_(S.session_key == _KEY, S.lease_id == _LEASE, S.epoch == bindparam("b_epoch"))
 _FENCE = (
     update(sessions)
     .where(_IS_MINE)
-    .values(lease_until=after(_SECONDS), taken_over=false())
+    .values(
+        lease_until=after(_SECONDS),
+        taken_over=false(),
+        store=func.coalesce(bindparam("b_store", type_=S.store.type), S.store),
+    )
     .returning(S.epoch)
 )
 _RELEASE = (
@@ -119,12 +131,14 @@ _RELEASE = (
 )
 
 
-async def fence(uow: UnitOfWork, lease: Lease, seconds: float) -> None:
+async def fence(uow: UnitOfWork, lease: Lease, seconds: float, *, store: str | None = None) -> None:
     """Lock the session's row as its holder and renew the lease (PROTOCOL 2.4).
 
-    The first statement of every transaction in which a worker writes. Raises LeaseLost.
+    The first statement of every transaction in which a worker writes. `store` names where the session's items
+    live, from now on. Raises LeaseLost.
     """
-    row = (await uow.execute(_FENCE, _mine(lease) | {"b_seconds": seconds})).one_or_none()
+    values = _mine(lease) | {"b_seconds": seconds, "b_store": store}
+    row = (await uow.execute(_FENCE, values)).one_or_none()
     if row is None:
         raise LeaseLost(lease.session_key, lease.epoch)
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from turnkeeper_storage.sessions.stores import UNKNOWN
 from turnkeeper_storage.sql_types import SECONDS, now
 from turnkeeper_storage.tables import sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -84,9 +85,12 @@ _ENSURE = {
 }
 
 
-async def take_seq(uow: UnitOfWork, key: str, tenant: str, session_id: str, store: str) -> Place:
-    """Lock the session's row (made when new) and take the next place in its queue (PROTOCOL 2.1)."""
-    row = await _lock(uow, _ENQUEUE[uow.dialect], key, tenant, session_id, store)
+async def take_seq(uow: UnitOfWork, key: str, tenant: str, session_id: str) -> Place:
+    """Lock the session's row (made when new) and take the next place in its queue (PROTOCOL 2.1).
+
+    Where a new session's items live is said by the first to write some.
+    """
+    row = await _lock(uow, _ENQUEUE[uow.dialect], key, tenant, session_id, UNKNOWN)
     return Place(seq=row[0], wake=not row[3] and row[2] is None)
 
 
@@ -147,6 +151,14 @@ async def take_positions(uow: UnitOfWork, key: str, count: int) -> int:
     """The first of `count` positions at the end of the history, under the row's lock."""
     row = (await uow.execute(_TAKE_POSITIONS, {"b_key": key, "b_count": count})).one()
     return int(row[0]) - count
+
+
+_NAME_STORE = update(sessions).where(S.session_key == _KEY).values(store=bindparam("b_store"))
+
+
+async def name_store(uow: UnitOfWork, key: str, store: str) -> None:
+    """Say where the session's items live, under the row's lock."""
+    await uow.execute(_NAME_STORE, {"b_key": key, "b_store": store})
 
 
 _UNPARK = update(sessions).where(S.session_key == _KEY).values(parked_run=None)

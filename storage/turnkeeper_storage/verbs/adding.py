@@ -15,10 +15,20 @@ AddItems: TypeAlias = Callable[[UnitOfWork], Awaitable[None]]
 
 
 async def intend(
-    uow: UnitOfWork, lease: Lease, run_id: str, boundary: str, intent: Json, seconds: float
+    uow: UnitOfWork,
+    lease: Lease,
+    run_id: str,
+    boundary: str,
+    intent: Json,
+    seconds: float,
+    *,
+    store: str | None = None,
 ) -> Json:
-    """Record what is about to be added outside; what stands is returned, and wins, on a retry."""
-    await leases.fence(uow, lease, seconds)
+    """Record what is about to be added outside; what stands is returned, and wins, on a retry.
+
+    `store` names where that is.
+    """
+    await leases.fence(uow, lease, seconds, store=store)
     await boundaries.intend(uow, lease.session_key, run_id, boundary, intent)
     standing = await boundaries.get(uow, lease.session_key, run_id, boundary)
     return intent if standing is None else standing[0]

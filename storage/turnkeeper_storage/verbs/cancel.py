@@ -10,6 +10,7 @@ from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.model import Run
 from turnkeeper_storage.repositories import runs, sessions
 from turnkeeper_storage.repositories.sessions import SessionRow
+from turnkeeper_storage.sessions.stores import DATABASE
 from turnkeeper_storage.transitions import CancelEffect, decide_cancel
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import settling
@@ -54,4 +55,4 @@ async def cancel_waiting(uow: UnitOfWork, session: SessionRow, run: Run) -> Canc
 
 
 def _needs_worker(session: SessionRow, run: Run) -> bool:
-    return run.parked_turn is not None and session.store != settling.DATABASE
+    return run.parked_turn is not None and session.store != DATABASE

@@ -55,10 +55,20 @@ async def checkpoint_turn(
 
 
 async def store_input(
-    uow: UnitOfWork, lease: Lease, run: Run, merged: Merged, add: AddItems | None, seconds: float
+    uow: UnitOfWork,
+    lease: Lease,
+    run: Run,
+    merged: Merged,
+    add: AddItems | None,
+    seconds: float,
+    *,
+    store: str | None = None,
 ) -> None:
-    """The boundary of a streamed run before its first model call: its input enters the history."""
-    await leases.fence(uow, lease, seconds)
+    """The boundary of a streamed run before its first model call: its input enters the history.
+
+    `store` names where that is.
+    """
+    await leases.fence(uow, lease, seconds, store=store)
     if await boundaries.pass_once(uow, lease.session_key, run.id, "input") and add is not None:
         await add(uow)
     await boundaries.mark_done(uow, lease.session_key, run.id, "input")

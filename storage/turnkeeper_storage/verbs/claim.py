@@ -28,11 +28,15 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run to work on under a lease. `is_poisoned`: fail it, it crashed its workers too often."""
+    """A run to work on under a lease. `is_poisoned`: fail it, it crashed its workers too often.
+
+    `store` is where the session's items live, as its row said at the claim; "" when nothing is written yet.
+    """
 
     lease: Lease
     run: Run
     is_poisoned: bool = False
+    store: str = ""
 
 
 async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
@@ -69,7 +73,9 @@ async def start_next(uow: UnitOfWork, lease: Lease, head: Run, crash_limit: int)
 
 async def _start(uow: UnitOfWork, pairs: Sequence[tuple[Claimed, Run | None]], crash_limit: int) -> list[Job]:
     started: list[tuple[Lease, Run, ClaimDecision]] = []
+    stores: dict[str, str] = {}
     for claimed, head in pairs:
+        stores[claimed.lease.session_key] = claimed.store
         decision = None
         if head is not None:
             decision = decide_claim(head, taken_over=claimed.taken_over, crash_limit=crash_limit)
@@ -77,7 +83,8 @@ async def _start(uow: UnitOfWork, pairs: Sequence[tuple[Claimed, Run | None]], c
             await leases.release(uow, claimed.lease, runnable=False)
         else:
             started.append((claimed.lease, head, decision))
-    return await _write(uow, started)
+    jobs = await _write(uow, started)
+    return [replace(job, store=stores[job.lease.session_key]) for job in jobs]
 
 
 _R = runs_table.c

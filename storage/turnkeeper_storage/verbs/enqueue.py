@@ -21,9 +21,7 @@ class Enqueued:
     wake: bool
 
 
-async def enqueue(
-    uow: UnitOfWork, new: NewRun, *, store: str = "database", on_paused: OnPaused | str = OnPaused.QUEUE
-) -> Enqueued:
+async def enqueue(uow: UnitOfWork, new: NewRun, *, on_paused: OnPaused | str = OnPaused.QUEUE) -> Enqueued:
     """Accept a run. The same idempotency key, or the same id after a lost answer, gives the same run.
 
     `on_paused` says what to do when the session's head waits for an approval now: wait behind it, be
@@ -31,7 +29,7 @@ async def enqueue(
     belongs to a run with another input, ApprovalPending when refused, InvalidInput for another `on_paused`.
     """
     chosen = check_on_paused(on_paused)
-    place = await sessions.take_seq(uow, new.session_key, new.tenant, new.session_id, store)
+    place = await sessions.take_seq(uow, new.session_key, new.tenant, new.session_id)
     # Under the row's lock, so a concurrent request with the same key is seen or has not begun.
     same = await runs.find_same(uow, new)
     if same is not None:

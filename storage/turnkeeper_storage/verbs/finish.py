@@ -58,9 +58,13 @@ async def finish(
     go_on: bool,
     seconds: float,
     crash_limit: int,
+    store: str | None = None,
 ) -> Finished:
-    """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written."""
-    await leases.fence(uow, lease, seconds)
+    """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written.
+
+    `store` names where the items are added.
+    """
+    await leases.fence(uow, lease, seconds, store=store)
     reported = [*await _cancel_approvals(uow, run), *_events_of(run, ending)]
     first = await _end(uow, run, ending, len(reported))
     if first is not None:

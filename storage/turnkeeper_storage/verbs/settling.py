@@ -21,9 +21,6 @@ from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 
-# The store whose items this package writes by itself.
-DATABASE = "database"
-
 
 def decided_event(approval: Approval) -> tuple[EventType, dict[str, Json]]:
     """What a reader of the run's events is told about a decision."""
