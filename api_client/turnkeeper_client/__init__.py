@@ -2,11 +2,13 @@
 
 from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
 from turnkeeper_client.async_client import AsyncClient
-from turnkeeper_client.client import Client, ClientSessionView
+from turnkeeper_client.client import Client
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
-from turnkeeper_client.session_view import ClientSession, SessionFactory
-from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_client.opening import SessionFactory
+from turnkeeper_client.session_view import ClientSession
+from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_client.sync_sessions import ClientSessionView
 
 __all__ = [
     "ApprovalPage",
@@ -16,6 +18,7 @@ __all__ = [
     "Client",
     "ClientSession",
     "ClientSessionView",
+    "EditPage",
     "RunEvent",
     "RunHandle",
     "RunPage",

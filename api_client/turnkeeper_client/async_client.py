@@ -16,18 +16,17 @@ from turnkeeper_client.events import RunEvent
 from turnkeeper_client.following import Following
 from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
-from turnkeeper_client.session_view import ClientSession, SessionFactory
-from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionInfo, SessionPage
+from turnkeeper_client.opening import Opening, SessionFactory
+from turnkeeper_client.sessions import AsyncSessions
+from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused, check_text, new_run
 from turnkeeper_storage.cursor import parse_cursor
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus, Usage
-from turnkeeper_storage.repositories import agents, runs, session_listing
+from turnkeeper_storage.repositories import agents, runs
 from turnkeeper_storage.repositories.runs import RunFilter
-from turnkeeper_storage.repositories.session_listing import SessionFilter
-from turnkeeper_storage.sessions.protocol import SessionSettings
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.verbs import cancel as cancel_verb
 from turnkeeper_storage.verbs import enqueue as enqueue_verb
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class AsyncClient(AsyncApprovals):
+class AsyncClient(AsyncApprovals, AsyncSessions):
     """Enqueues runs and looks after them, for one tenant.
 
     Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also
@@ -72,8 +71,8 @@ class AsyncClient(AsyncApprovals):
             db_schema=schema,
         )
         self.tenant = check_text(self.settings.tenant, "tenant")
-        self._session_factory = session_factory
         self._backend = Backend(self.settings, engine=engine, celery=celery, doorbell=doorbell)
+        self._opening = Opening(self._backend, self.tenant, session_factory)
         self._following = Following(self._backend, self.tenant)
         self._commits = CommitWatch()
 
@@ -167,30 +166,6 @@ class AsyncClient(AsyncApprovals):
         found = await (await self._backend.database()).read(partial(runs.search, wanted=wanted))
         page = tuple(RunSnapshot.of(run) for run in found[:limit])
         return RunPage(page, page[-1].id if len(found) > limit else None)
-
-    def session(self, session_id: str, *, session_settings: SessionSettings | None = None) -> ClientSession:
-        """The session's history, to read and to edit; it need not exist yet."""
-        return ClientSession(
-            session_id,
-            backend=self._backend,
-            tenant=self.tenant,
-            factory=self._session_factory,
-            session_settings=session_settings,
-        )
-
-    async def sessions(
-        self, limit: int = 50, cursor: str | None = None, prefix: str | None = None
-    ) -> SessionPage:
-        """A page of this tenant's sessions in the order of their ids, those that begin with `prefix`."""
-        wanted = SessionFilter(
-            tenant=self.tenant,
-            prefix=None if prefix is None else check_text(prefix, "prefix"),
-            after=None if cursor is None else check_text(cursor, "cursor"),
-            limit=checks.check_limit(limit) + 1,
-        )
-        found = await (await self._backend.database()).read(partial(session_listing.search, wanted=wanted))
-        page = tuple(SessionInfo.of(row) for row in found[:limit])
-        return SessionPage(page, page[-1].id if len(found) > limit else None)
 
     async def usage(self, session_id: str) -> Usage:
         """The tokens of all runs of the session, ended or not; nothing for one without runs.

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,11 +18,11 @@ from turnkeeper_client.async_client import AsyncClient
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import RunHandle
 from turnkeeper_client.joined import CommitWatch, join
+from turnkeeper_client.opening import SessionFactory
 from turnkeeper_client.portal import Portal
-from turnkeeper_client.session_view import SessionFactory
-from turnkeeper_client.snapshots import RunPage, RunSnapshot, SessionPage
+from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_client.sync_approvals import Approvals
-from turnkeeper_storage import ids
+from turnkeeper_client.sync_sessions import Sessions
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
@@ -67,7 +67,7 @@ class _Running:
         self.portal.close()
 
 
-class Client(Approvals):
+class Client(Approvals, Sessions):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
     Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
@@ -153,9 +153,7 @@ class Client(Approvals):
         self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
     ) -> Iterator[RunEvent]:
         """See `AsyncClient.events`; each step of the iterator blocks until something happens."""
-        running = self._here()
-        found = running.client.events(run_id, after, deltas=deltas, timeout=timeout)
-        return running.portal.iterate(found)
+        return self._iterate(lambda client: client.events(run_id, after, deltas=deltas, timeout=timeout))
 
     def cancel(self, run_id: str) -> RunSnapshot:
         """See `AsyncClient.cancel`."""
@@ -171,14 +169,6 @@ class Client(Approvals):
     ) -> RunPage:
         """See `AsyncClient.runs`."""
         return self._run(lambda client: client.runs(session_id, status, agent, limit, cursor))
-
-    def session(self, session_id: str) -> ClientSessionView:
-        """See `AsyncClient.session`; its methods block."""
-        return ClientSessionView(self, session_id)
-
-    def sessions(self, limit: int = 50, cursor: str | None = None, prefix: str | None = None) -> SessionPage:
-        """See `AsyncClient.sessions`."""
-        return self._run(lambda client: client.sessions(limit, cursor, prefix))
 
     def usage(self, session_id: str) -> Usage:
         """See `AsyncClient.usage`."""
@@ -219,6 +209,10 @@ class Client(Approvals):
         running = self._here()
         return running.portal.run(call(running.client))
 
+    def _iterate(self, call: Callable[[AsyncClient], AsyncGenerator[T]]) -> Iterator[T]:
+        running = self._here()
+        return running.portal.iterate(call(running.client))
+
     def _here(self) -> _Running:
         running = self._running
         if running is not None and running.pid == os.getpid():
@@ -238,27 +232,3 @@ class Client(Approvals):
         # at the end of the process, or when nobody has the client any more
         self._finalizer = weakref.finalize(self, running.close)
         return running
-
-
-class ClientSessionView:
-    """A session, synchronously: what `Client.session` gives."""
-
-    def __init__(self, client: Client, session_id: str) -> None:
-        self.session_id = ids.check_session_id(session_id)
-        self._client = client
-
-    def get_items(self, limit: int | None = None) -> list[Item]:
-        """The newest `limit` items in chronological order; all for None, none for 0."""
-        return self._client._run(lambda client: client.session(self.session_id).get_items(limit))
-
-    def add_items(self, items: list[Item]) -> None:
-        """Append items in order; `[]` does nothing. Raises SessionBusy, InvalidInput."""
-        self._client._run(lambda client: client.session(self.session_id).add_items(items))
-
-    def pop_item(self) -> Item | None:
-        """Remove and return the newest item; None when there is none. Raises SessionBusy."""
-        return self._client._run(lambda client: client.session(self.session_id).pop_item())
-
-    def clear_session(self) -> None:
-        """Remove all items. Raises SessionBusy."""
-        self._client._run(lambda client: client.session(self.session_id).clear_session())

@@ -10,6 +10,7 @@ from turnkeeper_client.approval_snapshots import ApprovalSnapshot
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import AgentRecord, Run, RunError, RunStatus, Usage
 from turnkeeper_storage.repositories.session_listing import SessionSummary
+from turnkeeper_storage.session_edits import SessionEdit
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,11 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session and how much is in it. `items` counts the ones in our database."""
+    """A session and how much is in it.
+
+    `store` says where its items live, "" when it has none yet; `items` counts the ones in our database.
+    `retention_seconds` after its last change it is deleted; None: as the setting of the workers says.
+    """
 
     id: str
     tenant: str
@@ -107,11 +112,25 @@ class SessionInfo:
     items: int
     created_at: datetime
     updated_at: datetime
+    owner: str | None = None
+    metadata: dict[str, Json] = field(default_factory=dict)
+    retention_seconds: float | None = None
 
     @classmethod
     def of(cls, row: SessionSummary) -> SessionInfo:
         """The public side of a session's row."""
-        return cls(row.id, row.tenant, row.store, row.runs, row.items, row.created_at, row.updated_at)
+        return cls(
+            row.id,
+            row.tenant,
+            row.store,
+            row.runs,
+            row.items,
+            row.created_at,
+            row.updated_at,
+            row.owner,
+            dict(row.metadata),
+            row.retention_seconds,
+        )
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -122,6 +141,9 @@ class SessionInfo:
             "items": self.items,
             "created_at": _text(self.created_at),
             "updated_at": _text(self.updated_at),
+            "owner": self.owner,
+            "metadata": self.metadata,
+            "retention_seconds": self.retention_seconds,
         }
 
 
@@ -134,6 +156,30 @@ class SessionPage:
 
     def as_json(self) -> dict[str, Json]:
         return {"sessions": [one.as_json() for one in self.sessions], "next_cursor": self.next_cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class EditPage:
+    """Edits of sessions, newest first; `next_cursor` leads to older ones, None at the end."""
+
+    edits: tuple[SessionEdit, ...]
+    next_cursor: str | None
+
+    def as_json(self) -> dict[str, Json]:
+        return {"edits": [_edit_as_json(one) for one in self.edits], "next_cursor": self.next_cursor}
+
+
+def _edit_as_json(edit: SessionEdit) -> dict[str, Json]:
+    return {
+        "id": edit.id,
+        "tenant": edit.tenant,
+        "session_id": edit.session_id,
+        "action": edit.action.value,
+        "by": edit.by,
+        "items": edit.items,
+        "fields": list(edit.fields),
+        "created_at": _text(edit.created_at),
+    }
 
 
 def agent_as_json(record: AgentRecord) -> dict[str, Json]:

@@ -15,7 +15,10 @@ from turnkeeper_storage.errors import (
     RunFailure,
     SchemaMismatch,
     SessionBusy,
+    SessionChanged,
     SessionNotEmpty,
+    StoreMismatch,
+    StoreUnavailable,
     TurnkeeperError,
     UnknownAgent,
     UnknownStateVersion,
@@ -31,8 +34,15 @@ from turnkeeper_storage.model import (
     RunStatus,
     Usage,
 )
+from turnkeeper_storage.session_edits import EditAction, SessionEdit
 from turnkeeper_storage.sessions.memory import MemorySession
-from turnkeeper_storage.sessions.protocol import Session, SessionSettings, TransactionalSession
+from turnkeeper_storage.sessions.protocol import (
+    ReplaceableSession,
+    ResumableSession,
+    Session,
+    SessionSettings,
+    TransactionalSession,
+)
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.tables import metadata
@@ -45,6 +55,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "DatabaseUnavailable",
+    "EditAction",
     "IdempotencyConflict",
     "InputTooLarge",
     "InvalidInput",
@@ -54,6 +65,8 @@ __all__ = [
     "MemorySession",
     "NotFound",
     "NotParked",
+    "ReplaceableSession",
+    "ResumableSession",
     "Run",
     "RunError",
     "RunFailure",
@@ -63,9 +76,13 @@ __all__ = [
     "SchemaMismatch",
     "Session",
     "SessionBusy",
+    "SessionChanged",
+    "SessionEdit",
     "SessionNotEmpty",
     "SessionSettings",
     "Settings",
+    "StoreMismatch",
+    "StoreUnavailable",
     "TransactionalSession",
     "TurnkeeperError",
     "UnknownAgent",

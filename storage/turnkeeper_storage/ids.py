@@ -2,8 +2,8 @@
 
 `session_key` is 128 bits of SHA-256 over tenant and session id, so that every process computes it without
 a look-up, it never shows a customer's name, and it can lead the key of every hot table. An id of a run, an
-approval or an edit is a prefix, 80 bits of time and chance (48 of milliseconds first: ids sort by creation), and the key
-of its session. All in lower-case Crockford base 32 (the alphabet of ULIDs).
+approval or an edit is a prefix, 80 bits of time and chance (48 of milliseconds first: ids sort by creation),
+and the key of its session. All in lower-case Crockford base 32 (the alphabet of ULIDs).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, select
 
@@ -72,6 +74,31 @@ async def newest(uow: UnitOfWork, key: str, limit: int | None) -> list[Item]:
         rows = list(await uow.execute(_NEWEST, {"b_key": key, "b_limit": limit}))[::-1]
     read = [readable(row[0], row[1]) for row in rows]
     return [item for item in read if item is not None]
+
+
+_PAGE = (
+    select(I.data, I.position, I.run_id, I.turn, I.created_at)
+    .where(I.session_key == _KEY, I.position > bindparam("b_after"))
+    .order_by(I.position)
+    .limit(bindparam("b_limit"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """An item with its place; `item` is None when the row cannot be read. `run_id`: who brought it."""
+
+    position: int
+    item: Item | None
+    run_id: str | None
+    turn: int | None
+    created_at: datetime
+
+
+async def page(uow: UnitOfWork, key: str, after: int, limit: int) -> list[StoredRow]:
+    """The next rows past the position `after`, in order."""
+    rows = await uow.execute(_PAGE, {"b_key": key, "b_after": after, "b_limit": limit})
+    return [StoredRow(row[1], readable(row[0], row[1]), row[2], row[3], row[4]) for row in rows]
 
 
 _LAST = _NEWEST.with_only_columns(I.position, I.data)

@@ -100,6 +100,15 @@ def _claimed(row: Row[*tuple[Any, ...]], lease_id: str) -> Claimed:
     return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5])
 
 
+_SEIZE = update(sessions).where(S.session_key == _KEY).values(_LEASE_VALUES).returning(S.epoch)
+
+
+async def seize(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: float) -> Lease:
+    """Take the lease of a session that is there, from whoever has it; under the row's lock."""
+    values = {"b_key": key, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
+    return Lease(key, int((await uow.execute(_SEIZE, values)).scalar_one()), lease_id)
+
+
 _IS_MINE = and_(S.session_key == _KEY, S.lease_id == _LEASE, S.epoch == bindparam("b_epoch"))
 _FENCE = (
     update(sessions)

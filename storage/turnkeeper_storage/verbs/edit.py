@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnkeeper_storage.errors import SessionBusy
+from turnkeeper_storage.errors import SessionBusy, StoreMismatch
 from turnkeeper_storage.items import Item
-from turnkeeper_storage.repositories import items, runs, sessions
+from turnkeeper_storage.repositories import items, runs, session_edits, sessions
+from turnkeeper_storage.repositories.sessions import SessionRow
+from turnkeeper_storage.session_edits import Edit
+from turnkeeper_storage.sessions.stores import StoreChange, store_change
 from turnkeeper_storage.unit_of_work import UnitOfWork
+
+
+async def admit(uow: UnitOfWork, key: str, tenant: str, session_id: str, store: str, edit: Edit) -> None:
+    """Let somebody edit a session, made when new, that was opened in `store`; the audit notes it.
+
+    For a store outside the database it stands before the edit is made. Raises SessionBusy, StoreMismatch.
+    """
+    session = await sessions.ensure(uow, key, tenant, session_id, store)
+    check_store(session, store)
+    await _refuse_while_active(uow, key, session_id)
+    if session.store != store:
+        await sessions.name_store(uow, key, store)
+    await session_edits.note(uow, key, tenant, session_id, edit)
+
+
+def check_store(session: SessionRow, store: str) -> None:
+    """Raise StoreMismatch when the session's items live elsewhere than in what was opened."""
+    if store_change(session.store, store) is StoreChange.MISMATCH:
+        raise StoreMismatch(session.id, session.store, store)
 
 
 async def add_items(uow: UnitOfWork, key: str, tenant: str, session_id: str, new: Sequence[Item]) -> None:
