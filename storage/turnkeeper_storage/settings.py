@@ -59,6 +59,13 @@ class Settings(BaseSettings):
         default=False, description="take decisions from jobs in the broker, as whoever can write to it sends"
     )
 
+    # the life of sessions
+    session_retention_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long after its last change a session is deleted, unless it says so itself",
+    )
+
     # live deltas of streamed runs
     delta_maxlen: int = Field(default=10_000, ge=1, description="deltas kept per run, about")
     delta_ttl_seconds: float = Field(default=3600.0, gt=0, description="how long after its last delta")

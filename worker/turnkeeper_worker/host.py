@@ -25,6 +25,7 @@ from turnkeeper_worker.cancel_listener import CancelListener
 from turnkeeper_worker.expiry import expire_due
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.retention import Retention
 from turnkeeper_worker.session_loop import Post, SessionLoop
 from turnkeeper_worker.slots import QueueChange, Slots
 from turnkeeper_worker.sweeper import sweep_for_ever
@@ -76,6 +77,17 @@ class Host:
                 sweep_for_ever(self._look_around, settings.sweep_seconds), name="turnkeeper-sweeper"
             ),
         }
+        retention = Retention(
+            self._database, self._post.open_session, self.owner, settings.session_retention_seconds
+        )
+        self._loops.add(
+            asyncio.create_task(
+                sweep_for_ever(
+                    retention.sweep, settings.sweep_seconds, "deleted %d sessions: kept no longer"
+                ),
+                name="turnkeeper-retention",
+            )
+        )
         url, prefix = settings.live_url, settings.redis_prefix
         if url is not None:
             ear = CancelListener(url, prefix, self._database, self._held, self._claiming)

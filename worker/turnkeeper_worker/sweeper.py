@@ -12,13 +12,18 @@ from turnkeeper_storage.errors import TurnkeeperError
 log = logging.getLogger(__name__)
 
 
-async def sweep_for_ever(sweep: Callable[[], Awaitable[int]], every: float) -> None:
-    """Sweep at once, then every `every` seconds with jitter, so that many workers spread out."""
+async def sweep_for_ever(
+    sweep: Callable[[], Awaitable[int]], every: float, said: str = "swept %d sessions"
+) -> None:
+    """Sweep at once, then every `every` seconds with jitter, so that many workers spread out.
+
+    `said`: the log line about how many it were.
+    """
     while True:
         try:
             taken = await sweep()
             if taken:
-                log.info("swept %d sessions", taken)
+                log.info(said, taken)
         except TurnkeeperError as error:
             log.warning("sweep failed: %s", type(error).__name__)
         except Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from turnkeeper.chat.calls import Calls
 from turnkeeper.chat.lines import Lines, lines_of_stdin
 from turnkeeper.chat.screen import Screen
 from turnkeeper.chat.talk import Outcome, Talk
+from turnkeeper.cli.options import me
 from turnkeeper.cli.output import describe_item
 from turnkeeper_client import Client
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, TurnkeeperError
@@ -32,7 +32,7 @@ def run_chat(
     """
     lines, screen = lines_of_stdin(), Screen()
     with Calls(client.settings) as calls:
-        asking = Asking(client, lines, screen, by or _me())
+        asking = Asking(client, lines, screen, by or me("chat"))
         talk = Talk(client, calls, screen, asking)
         chat = Chat(client, session_id, _agent(client, agent), lines, screen, talk)
         try:
@@ -151,10 +151,3 @@ def _registered(client: Client) -> list[str]:
     while not (names := [record.name for record in client.agents()]) and time.monotonic() < limit:
         time.sleep(0.1)
     return names
-
-
-def _me() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "chat"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
@@ -9,6 +11,7 @@ import typer
 
 from turnkeeper.dev.place import find_dev
 from turnkeeper_client import Client
+from turnkeeper_storage.errors import InvalidInput
 
 DatabaseUrl: TypeAlias = Annotated[
     str | None,
@@ -49,6 +52,33 @@ class Common:
         if found is not None:
             return Client(database_url=found.database_url, broker_url=found.broker_url, tenant=self.tenant)
         return Client(database_url=self.database_url, broker_url=self.broker_url, tenant=self.tenant)
+
+
+SessionId: TypeAlias = Annotated[str, typer.Argument(metavar="SESSION_ID", help="The id of the session.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+By: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="NAME", help="Who does it, for the audit. Default: you.", show_default=False
+    ),
+]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless `yes`. Raises InvalidInput where there is nobody to ask."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput("--yes", "is missing, and there is no terminal to ask on", "add --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def me(default: str) -> str:
+    """The name of who uses the command line; `default` where the system knows none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return default
 
 
 def remember(

@@ -1,4 +1,4 @@
-"""`turnkeeper sessions`: list, show, add, pop, clear."""
+"""`turnkeeper sessions`: list, show, add, pop, clear; the rest of its commands stands in `session_life`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import output
-from turnkeeper.cli.options import AsJson, Cursor, Limit, client_of, remember
+from turnkeeper.cli import output, session_life
+from turnkeeper.cli.options import AsJson, By, Cursor, Limit, SessionId, Yes, client_of, confirm, me, remember
 from turnkeeper.cli.reading import read_input
 from turnkeeper_storage.errors import InvalidInput
 
 app = typer.Typer(help="Look at histories and edit them.", no_args_is_help=True, rich_markup_mode=None)
 app.callback()(remember)
-SessionId = Annotated[str, typer.Argument(metavar="SESSION_ID", help="The id of the session.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+app.command()(session_life.info)
+app.command("set")(session_life.set_fields)
+app.command()(session_life.delete)
+app.command("export")(session_life.export)
+app.command("import")(session_life.import_)
+app.command()(session_life.edits)
 ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -24,13 +28,14 @@ ROLES = ("user", "assistant", "system", "developer")
 def list_sessions(
     context: typer.Context,
     prefix: Annotated[str | None, typer.Option(metavar="TEXT", help="Only ids that begin with it.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this owner.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List sessions in the order of their ids."""
     with client_of(context) as client:
-        page = client.sessions(limit=limit, cursor=cursor, prefix=prefix)
+        page = client.sessions(limit=limit, cursor=cursor, prefix=prefix, owner=owner)
     if as_json:
         output.write_json(page.as_json())
         return
@@ -77,6 +82,7 @@ def add(
     items: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A JSON list of items instead of TEXT.")
     ] = None,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a message, or the items of a file, at the end of a session."""
@@ -84,7 +90,7 @@ def add(
         raise InvalidInput("--role", f"is {role!r}", "use one of: " + ", ".join(ROLES))
     new = read_input(text, items, role=role)
     with client_of(context) as client:
-        client.session(session_id).add_items(new)
+        client.session(session_id, by=by or me("cli")).add_items(new)
     if as_json:
         output.write_json({"id": session_id, "added": new})
     else:
@@ -92,12 +98,14 @@ def add(
 
 
 @app.command()
-def pop(context: typer.Context, session_id: SessionId, yes: Yes = False, as_json: AsJson = False) -> None:
+def pop(
+    context: typer.Context, session_id: SessionId, yes: Yes = False, by: By = None, as_json: AsJson = False
+) -> None:
     """Remove the newest item of a session and print it."""
     if not yes and sys.stdin.isatty():
         typer.confirm(f"Remove the newest item of {output.clean(session_id)}?", abort=True, err=True)
     with client_of(context) as client:
-        item = client.session(session_id).pop_item()
+        item = client.session(session_id, by=by or me("cli")).pop_item()
     if as_json:
         output.write_json({"id": session_id, "popped": item})
     else:
@@ -105,14 +113,13 @@ def pop(context: typer.Context, session_id: SessionId, yes: Yes = False, as_json
 
 
 @app.command()
-def clear(context: typer.Context, session_id: SessionId, yes: Yes = False, as_json: AsJson = False) -> None:
+def clear(
+    context: typer.Context, session_id: SessionId, yes: Yes = False, by: By = None, as_json: AsJson = False
+) -> None:
     """Remove all items of a session; its runs stay."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InvalidInput("--yes", "is missing, and there is no terminal to ask on", "add --yes")
-        typer.confirm(f"Remove all items of {output.clean(session_id)}?", abort=True, err=True)
+    confirm(f"Remove all items of {output.clean(session_id)}?", yes=yes)
     with client_of(context) as client:
-        client.session(session_id).clear_session()
+        client.session(session_id, by=by or me("cli")).clear_session()
     if as_json:
         output.write_json({"id": session_id, "cleared": True})
     else:

@@ -1,0 +1,127 @@
+"""`turnkeeper sessions` info, set, delete, export, import and edits from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_cli import Cli, anywhere, cli, lite
+
+__all__ = ["anywhere", "cli", "lite"]  # fixtures
+
+
+def test_a_session_is_described_and_shown(cli: Cli) -> None:
+    done = cli(
+        "sessions",
+        "set",
+        "s",
+        "--owner",
+        "ana",
+        "--metadata",
+        '{"plan": "pro"}',
+        "--keep-seconds",
+        "60",
+        "--json",
+    )
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["owner"], done.json["metadata"]) == ("ana", {"plan": "pro"})
+    assert done.json["retention_seconds"] == 60
+    shown = cli("sessions", "info", "s").out
+    assert "owner:    ana\n" in shown
+    assert "kept:     60 s after its last change\n" in shown
+    assert "store:    nothing stored yet\n" in shown
+    cleared = cli("sessions", "set", "s", "--owner", "none", "--metadata", "none", "--keep-seconds", "none")
+    assert "owner:\n" in cleared.out
+    assert "kept:     as the setting says\n" in cleared.out
+    assert cli("sessions", "list", "--owner", "ana").out == "No sessions.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--owner: is missing"),
+        (("--metadata", "[1]"), "--metadata: is list"),
+        (("--metadata", "{"), "--metadata: is no JSON"),
+        (("--keep-seconds", "soon"), "--keep-seconds: is no number"),
+        (("--keep-seconds", "-1"), "retention_seconds: is -1"),
+        (("--owner", "a\nb"), "owner: has control characters"),
+    ],
+)
+def test_what_cannot_be_set_is_told(lite: Cli, arguments: tuple[str, ...], said: str) -> None:
+    done = lite("sessions", "set", "s", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_a_session_that_is_not_there_is_told(lite: Cli) -> None:
+    for command in (("info", "s"), ("delete", "s", "--yes"), ("export", "s")):
+        done = lite("sessions", *command)
+        assert (done.code, done.out) == (1, "")
+        assert "there is no session 's'" in done.err
+
+
+def test_a_session_is_deleted_only_when_that_is_sure(lite: Cli) -> None:
+    lite("sessions", "add", "s", "hello")
+    refused = lite("sessions", "delete", "s")
+    assert (refused.code, "add --yes" in refused.err) == (2, True)
+    assert lite("sessions", "delete", "s", "--yes", "--by", "ana").out == "Deleted s.\n"
+    assert lite("sessions", "list").out == "No sessions.\n"
+
+
+def test_who_edited_is_listed(cli: Cli) -> None:
+    assert cli("sessions", "edits").out == "No edits.\n"
+    cli("sessions", "add", "s", "a secret", "--by", "ana")
+    cli("sessions", "pop", "s", "--by", "ben")
+    cli("sessions", "set", "s", "--owner", "carl", "--by", "carl")
+    cli("sessions", "clear", "s", "--yes")
+    table = cli("sessions", "edits", "s").out
+    assert table.splitlines()[0].split() == ["WHEN", "(UTC)", "SESSION", "EDIT", "BY", "ITEMS"]
+    assert [line.split()[3:] for line in table.splitlines()[2:]] == [
+        ["update", "carl", "owner"],
+        ["pop", "ben", "1"],
+        ["add", "ana", "1"],
+    ]
+    assert "secret" not in table
+    assert [one["action"] for one in cli("sessions", "edits", "--limit", "1", "--json").json["edits"]] == [
+        "clear"
+    ]
+    assert "More: --cursor edt_" in cli("sessions", "edits", "--limit", "1").out
+
+
+def test_a_session_goes_through_a_file_and_back(cli: Cli, tmp_path: Path) -> None:
+    cli("sessions", "add", "s", "hällo")
+    file = tmp_path / "s.jsonl"
+    done = cli("sessions", "export", "s", "-o", str(file))
+    assert (done.code, done.out, done.err) == (0, "", f"Wrote 1 items to {file}.\n")
+    assert cli("sessions", "export", "s").out == file.read_text(encoding="utf-8")
+    made = cli("sessions", "import", str(file), "--as", "copy", "--json")
+    assert (made.code, made.json["id"], made.json["items"]) == (0, "copy", 1)
+    assert cli("sessions", "show", "copy").out == "user: hällo\n"
+    piped = cli("sessions", "import", "-", "--as", "piped", stdin=file.read_text(encoding="utf-8"))
+    assert piped.code == 0, piped.err
+
+
+def test_files_that_do_not_do_are_told(lite: Cli, tmp_path: Path) -> None:
+    lite("sessions", "add", "s", "hello")
+    there = tmp_path / "there"
+    there.write_text("{}")
+    for arguments, said in (
+        (("export", "s", "-o", str(there)), "--output"),
+        (("import", str(tmp_path / "nowhere")), "FILE"),
+        (("import", str(there)), "line 1: is no header"),
+    ):
+        done = lite("sessions", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+    assert there.read_text() == "{}"
+    document = json.loads(lite("sessions", "list", "--json").out)
+    assert [one["id"] for one in document["sessions"]] == ["s"]
+
+
+def test_an_import_into_a_session_that_is_there_is_refused(lite: Cli, tmp_path: Path) -> None:
+    lite("sessions", "add", "s", "hello")
+    lines = lite("sessions", "export", "s").out
+    done = lite("sessions", "import", "-", stdin=lines)
+    assert (done.code, "has runs or items already" in done.err) == (1, True)
