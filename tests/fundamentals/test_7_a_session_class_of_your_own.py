@@ -67,7 +67,8 @@ async def test_runs_read_and_write_the_users_own_session(migrated_url: str, tmp_
         told = ["I am Ana.", "Hello Ana!", "Who am I?"]
         assert shown(model.requests[1]) == told
         assert texts(await FileSession("customer-42", tmp_path).get_items()) == [*told, "You are Ana."]
-        assert await worker.history("customer-42") == []
+        info = await worker.client.session_info("customer-42")
+        assert (info.store, info.items) == ("FileSession", 0)
 
 
 async def test_a_streamed_run_with_tools_stands_once_in_the_users_own_session(

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.bell import Bell
 from tests.fakes.model_server import ScriptedModel
 from tests.fakes.replies import calls, text
+from tests.fakes.wait import eventually
 from tests.fakes.worker import running_worker, shown, texts
-from turnkeeper_storage.errors import RunFailure
+from turnkeeper_client import AsyncClient
+from turnkeeper_storage.errors import NotFound, RunFailure, StoreUnavailable
 from turnkeeper_storage.items import Item, digest, user_message
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_storage.sessions.memory import MemorySession
+from turnkeeper_storage.sessions.protocol import store_name
+from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.history import Tail, already_added, is_telling, telling_tail
 from turnkeeper_worker.tools import tool
@@ -204,3 +209,105 @@ async def test_a_factory_without_a_tenant_serves_the_default_one_only(migrated_s
 
         assert done.error is not None
         assert done.error.code == "tenant_unsupported"
+
+
+async def test_the_first_write_says_where_a_session_is_kept(migrated_sqlite: str) -> None:
+    shelf: dict[str, MemorySession] = {}
+    async with (
+        ScriptedModel(answer=lambda body: text("hi")) as model,
+        running_worker(
+            migrated_sqlite,
+            model,
+            agents=[agent],
+            session_factory=lambda id: shelf.setdefault(id, MemorySession(id)),
+        ) as worker,
+    ):
+        for stream in (False, True):
+            name = f"s-{stream}"
+            run = await worker.client.enqueue(name, "hello", agent="support", stream=stream)
+            assert (await run.wait(10)).status is RunStatus.COMPLETED
+            assert (await worker.client.session_info(name)).store == "memory"
+
+
+async def test_a_worker_with_another_store_fails_the_run_and_writes_nothing(migrated_sqlite: str) -> None:
+    elsewhere = MemorySession("s")
+    async with AsyncClient(
+        database_url=migrated_sqlite, session_factory=lambda id: elsewhere, doorbell=Bell()
+    ) as client:
+        await client.session("s").add_items([user_message("kept in memory")])
+    for stream in (False, True):
+        async with (
+            ScriptedModel() as model,
+            running_worker(migrated_sqlite, model, agents=[agent]) as worker,
+        ):
+            done = await (await worker.client.enqueue("s", "hello", agent="support", stream=stream)).wait(10)
+            assert done.error is not None
+            assert done.error.code == "store_mismatch"
+            assert "'memory'" in done.error.message
+            assert model.requests == []
+            assert (await worker.client.session_info("s")).items == 0
+    assert texts(await elsewhere.get_items()) == ["kept in memory"]
+
+
+async def test_a_class_made_out_of_ours_is_another_store(migrated_sqlite: str) -> None:
+    class Shouting(SQLAlchemySession):
+        pass
+
+    assert store_name(Shouting.from_url("s", url=migrated_sqlite)) == "Shouting"
+    assert store_name(SQLAlchemySession.from_url("s", url=migrated_sqlite)) == "database"
+
+
+@pytest.mark.parametrize("call", ["get_items", "add_items"])
+async def test_a_run_waits_for_a_store_that_is_away_and_asks_the_model_once(
+    migrated_sqlite: str, call: str
+) -> None:
+    class Away(MemorySession):
+        is_away = True
+        asked = 0
+
+        async def get_items(self, limit: int | None = None) -> list[Item]:
+            self._refuse("get_items")
+            return await super().get_items(limit)
+
+        async def add_items(self, items: list[Item]) -> None:
+            self._refuse("add_items")
+            await super().add_items(items)
+
+        def _refuse(self, name: str) -> None:
+            if self.is_away and name == call:
+                self.asked += 1
+                raise StoreUnavailable("away", "refused")
+
+    session = Away("s")
+    async with (
+        ScriptedModel(answer=lambda body: text("hi")) as model,
+        running_worker(migrated_sqlite, model, agents=[agent], session_factory=lambda id: session) as worker,
+    ):
+        run = await worker.client.enqueue("s", "hello", agent="support")
+        await eventually(lambda: session.asked == 1 and worker.holds == 0)
+        assert (await run.get()).status is RunStatus.RUNNING
+        await worker.host.sweep()
+        await eventually(lambda: session.asked == 2 and worker.holds == 0)
+        session.is_away = False
+        await worker.host.sweep()
+        assert (await run.wait(10)).status is RunStatus.COMPLETED
+        assert texts(await session.get_items()) == ["hello", "hi"]
+        assert len(model.requests) == 1
+        assert (await worker.run(run.id)).crashes == 0
+
+
+async def test_an_error_of_ours_in_a_session_class_ends_the_run_with_its_text(migrated_sqlite: str) -> None:
+    class Gone(MemorySession):
+        async def get_items(self, limit: int | None = None) -> list[Item]:
+            raise NotFound("conversation", "conv_1")
+
+    async with (
+        ScriptedModel() as model,
+        running_worker(migrated_sqlite, model, agents=[agent], session_factory=Gone) as worker,
+    ):
+        done = await (await worker.client.enqueue("s", "hello", agent="support")).wait(10)
+        assert done.error is not None
+        assert (done.error.code, done.error.message) == (
+            "session_failed",
+            "there is no conversation 'conv_1'",
+        )

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.errors import RunFailure, TurnkeeperError
+from turnkeeper_storage.errors import (
+    DatabaseUnavailable,
+    LeaseLost,
+    RunFailure,
+    SessionChanged,
+    StoreUnavailable,
+    TurnkeeperError,
+)
 from turnkeeper_storage.items import Item, Json, digest
 from turnkeeper_storage.model import Lease, Merged, Run
-from turnkeeper_storage.sessions.protocol import Session, TransactionalSession
-from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
+from turnkeeper_storage.sessions.protocol import Session, TransactionalSession, store_name
+from turnkeeper_storage.sessions.stores import StoreChange, store_change
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
 
@@ -50,32 +57,49 @@ class Standing:
 
 
 class History:
-    """The session of one run, as the run loop reads and adds to it."""
+    """The session of one run, as the run loop reads and adds to it.
 
-    def __init__(self, opened: Callable[[], Session], database: Database, lease_seconds: float) -> None:
+    `stored` is where the session's items live, by its row ("": nothing is written yet). All raise RunFailure
+    `store_mismatch` when this worker opens another store, `session_failed` for a fault of a user's class, and
+    StoreUnavailable for a store that is away.
+    """
+
+    def __init__(
+        self, opened: Callable[[], Session], database: Database, lease_seconds: float, stored: str
+    ) -> None:
         self._opened = opened
         self._database = database
         self._lease_seconds = lease_seconds
+        self._stored = stored
 
     @property
     def store(self) -> str:
         """Where the items live: "database" when they may be appended there as they are, without a worker."""
+        return store_name(self._open())
+
+    def _open(self) -> Session:
         with _told():
             session = self._opened()
-        # a wrapper or a class of its own may write items in another form
-        return "database" if type(session) is SQLAlchemySession else "outside"
+            opened = store_name(session)
+        if store_change(self._stored, opened) is StoreChange.MISMATCH:
+            raise RunFailure(
+                "store_mismatch",
+                f"the session is kept in store {self._stored!r}, and this worker opens {opened!r}; "
+                "give all workers the session_factory that the session began with",
+            )
+        return session
 
     async def read(self) -> list[Item]:
-        """The items that the session shows, in order. Raises RunFailure `session_failed`."""
+        """The items that the session shows, in order."""
+        session = self._open()
         with _told():
-            async with asyncio.timeout(OUTSIDE_SECONDS):
-                return list(await self._opened().get_items())
+            async with _in_time(session):
+                return list(await session.get_items())
 
     async def standing(self, run: Run, boundary: str) -> Standing | None:
         """The intent of an attempt at this boundary that did not come to its end; None in the database."""
         try:
-            with _told():
-                session = self._opened()
+            session = self._open()
         except RunFailure:  # told where the run reads or adds
             return None
         if isinstance(session, TransactionalSession):
@@ -92,8 +116,7 @@ class History:
 
         `decided` comes back from `standing` when this attempt dies.
         """
-        with _told():
-            session = self._opened()
+        session = self._open()
         if isinstance(session, TransactionalSession):
 
             async def add(uow: UnitOfWork) -> None:
@@ -104,7 +127,7 @@ class History:
             return add
         if entry.items:
             with _told():
-                async with asyncio.timeout(OUTSIDE_SECONDS):
+                async with _in_time(session):
                     await self._add_outside(session, lease, run_id, boundary, entry.items, decided)
         return None
 
@@ -113,8 +136,9 @@ class History:
     ) -> None:
         tail = await telling_tail(session, items)
         fresh = {"items": items, "tail": tail.as_json(), "decided": decided}
+        store = store_name(session)
         intent = await self._database.transact(
-            lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds)
+            lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds, store=store)
         )
         stood = Tail.from_json(intent["tail"])
         planned: list[Item] = intent["items"]
@@ -139,13 +163,32 @@ class Tail:
         return cls(list(value["digests"]), bool(value["is_whole"]))
 
 
+@contextlib.asynccontextmanager
+async def _in_time(session: Session) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(OUTSIDE_SECONDS) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        fault = f"no answer within {OUTSIDE_SECONDS:g} s"
+        raise StoreUnavailable(store_name(session), fault) from None
+
+
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """A fault of a user's session class ends the run with a code, and names its kind, never its text."""
+    """A fault of a session class ends the run with a code; of one that is not ours its kind is told only.
+
+    A store that is away ends nothing: the run waits for it.
+    """
     try:
         yield
-    except TurnkeeperError:
+    except (DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable):
         raise
+    except SessionChanged as error:
+        raise RunFailure("session_changed", str(error)) from None
+    except TurnkeeperError as error:
+        raise RunFailure("session_failed", str(error)) from None
     except Exception as error:
         raise RunFailure("session_failed", f"the session's store raised {type(error).__name__}") from error
 

@@ -164,7 +164,10 @@ class RunLoop:
         entry = Entry.of(merged, [], 0)
         lease = self._held.lease
         add = await self._history.prepare(lease, run.id, INPUT, entry, merged.model_input)
-        await self._commit(lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds))
+        store = self._history.store
+        await self._commit(
+            lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds, store=store)
+        )
         self._state.run = replace(run, merged_input=merged.model_input, stored_input=merged.stored_input)
 
     async def _steps(self) -> Outcome | Parked:

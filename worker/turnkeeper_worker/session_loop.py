@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from turnkeeper_storage.doorbell import Rings
-from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure
+from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Run, RunError, RunStatus, Usage
 from turnkeeper_storage.sessions.protocol import Session
@@ -52,10 +52,13 @@ class SessionLoop:
         self._settings = post.around.settings
         self._since = time.monotonic()
         self._runs = 0
+        # where the session's items live, as far as it is known
+        self._store = ""
 
     async def drain(self, job: Job) -> None:
         """Work on the job and the runs after it. Never raises, but for its own cancellation."""
         following: Job | None = job
+        self._store = job.store
         try:
             while following is not None:
                 self._held.takes_up(following.run.id, cancel_requested=following.run.cancel_requested)
@@ -65,6 +68,10 @@ class SessionLoop:
         except DatabaseUnavailable as error:
             log.warning("session %s: %s", self._held.session_key, error)
             await self._give_back_when_possible()
+        except StoreUnavailable as error:
+            # The run stays, and its intent; no bell, so that it is tried again with a sweep and not at once.
+            log.warning("session %s: %s", self._held.session_key, error)
+            await self._give_back_when_possible(rings=False)
         except asyncio.CancelledError:
             if not self._held.is_lost:
                 await self._give_back_when_possible()
@@ -100,20 +107,23 @@ class SessionLoop:
             lambda: opened(run.tenant, run.session_id),
             self._post.around.database,
             self._settings.lease_seconds,
+            self._store,
         )
 
     async def _finish(self, job: Job, history: History, outcome: Outcome) -> Job | None:
         self._runs += 1
         add: AddItems | None = None
+        store: str | None = None
         if outcome.entry.items:
             try:
-                decided = _as_json(outcome.ending)
+                decided, store = _as_json(outcome.ending), history.store
                 add = await history.prepare(self._held.lease, job.run.id, BOUNDARY, outcome.entry, decided)
             except RunFailure as failure:
                 error = RunError(failure.code, failure.message)
                 ending = Ending(RunStatus.FAILED, outcome.ending.turn, outcome.ending.usage, error=error)
-                outcome = Outcome(outcome.run, ending, Entry([], []))
-        finished = await self._commit(outcome, add)
+                outcome, store = Outcome(outcome.run, ending, Entry([], [])), None
+        finished = await self._commit(outcome, add, store)
+        self._store = store or self._store
         ending = outcome.ending
         log.info(
             "run %s %s after %d turns%s",
@@ -126,7 +136,7 @@ class SessionLoop:
             self._post.bell.ring(self._held.session_key)
         return finished.next
 
-    async def _commit(self, outcome: Outcome, add: AddItems | None) -> Finished:
+    async def _commit(self, outcome: Outcome, add: AddItems | None, store: str | None) -> Finished:
         asked_at = time.monotonic()
         finished = await self._post.around.database.transact(
             lambda uow: finish(
@@ -138,6 +148,7 @@ class SessionLoop:
                 go_on=self._goes_on(),
                 seconds=self._settings.lease_seconds,
                 crash_limit=self._settings.crash_limit,
+                store=store,
             )
         )
         self._held.renewed(asked_at, self._settings.lease_seconds)
@@ -170,18 +181,18 @@ class SessionLoop:
         loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
         return await self._finish(job, history, await loop.given_up(error))
 
-    async def _give_back(self) -> None:
+    async def _give_back(self, *, rings: bool = True) -> None:
         wake = await self._post.around.database.transact(lambda uow: release(uow, self._held.lease))
-        if wake:
+        if wake and rings:
             self._post.bell.ring(self._held.session_key)
 
-    async def _give_back_when_possible(self) -> None:
+    async def _give_back_when_possible(self, *, rings: bool = True) -> None:
         """Release with what is left of the lease; after that it ends by itself."""
         try:
             async with asyncio.timeout(max(0.0, self._held.deadline - time.monotonic())):
                 while True:
                     try:
-                        await self._give_back()
+                        await self._give_back(rings=rings)
                         return
                     except DatabaseUnavailable:
                         await asyncio.sleep(0.2)

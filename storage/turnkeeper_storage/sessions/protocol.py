@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from turnkeeper_storage.items import Item
+from turnkeeper_storage.sessions.stores import DATABASE
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 
@@ -67,10 +68,14 @@ class ReplaceableSession(Protocol):
 def store_name(session: Session) -> str:
     """Where a session keeps its items: its `store`, else the name of its class.
 
-    "database" is ours. A wrapper's is that of the session within, "+", and a word of its own.
+    "database" is ours; a class made out of ours goes by its own name, for it may write items in another form.
+    A wrapper's is that of the session within, "+", and a word of its own.
     """
+    kind = type(session)
     name = getattr(session, "store", None)
-    return name if isinstance(name, str) and name else type(session).__name__
+    if not isinstance(name, str) or not name or (name == DATABASE and "store" not in vars(kind)):
+        return kind.__name__
+    return name
 
 
 def effective_limit(limit: int | None, settings: SessionSettings | None) -> int | None:
