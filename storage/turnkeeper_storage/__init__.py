@@ -43,6 +43,7 @@ from turnkeeper_storage.sessions.protocol import (
     SessionSettings,
     TransactionalSession,
 )
+from turnkeeper_storage.sessions.redis import RedisSession
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.tables import metadata
@@ -65,6 +66,7 @@ __all__ = [
     "MemorySession",
     "NotFound",
     "NotParked",
+    "RedisSession",
     "ReplaceableSession",
     "ResumableSession",
     "Run",

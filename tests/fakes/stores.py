@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import fakeredis
 import pytest
+import redis.asyncio
 
 from examples.file_session import FileSession
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.sessions.redis import RedisSession
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 
 # Opens a session: (id, session_settings=None). The same id a second time opens the same conversation,
@@ -68,11 +71,29 @@ def _sqlalchemy(given: Given, stack: AsyncExitStack) -> Open:
     )
 
 
+async def _redis(given: Given, stack: AsyncExitStack) -> Open:
+    client = redis.asyncio.Redis.from_url(given["redis_url"])
+    stack.push_async_callback(client.aclose)
+    return lambda id, session_settings=None: RedisSession(
+        id, client=client, session_settings=session_settings
+    )
+
+
+async def _fakeredis(given: Given, stack: AsyncExitStack) -> Open:
+    client = fakeredis.FakeAsyncRedis()
+    stack.push_async_callback(client.aclose)
+    return lambda id, session_settings=None: RedisSession(
+        id, client=client, session_settings=session_settings
+    )
+
+
 STORES: dict[str, Store] = {
     "memory": Store(_memory),
     "file": Store(_file, ("tmp_path",)),
     "sqlite": Store(_sqlalchemy, ("migrated_sqlite",)),
     "postgres": Store(_sqlalchemy, ("shared_postgres",)),
+    "redis": Store(_redis, ("redis_url",)),
+    "fakeredis": Store(_fakeredis),
 }
 _MARKS = {"shared_postgres": pytest.mark.postgres, "redis_url": pytest.mark.redis}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BindParameter, bindparam, delete, func, insert, select
 
-from turnkeeper_storage.items import Item, decode, encode
+from turnkeeper_storage.item_texts import readable
+from turnkeeper_storage.items import Item, encode
 from turnkeeper_storage.repositories import sessions
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import session_items
@@ -17,7 +17,6 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 
 I = session_items.c  # noqa: E741
 _KEY: BindParameter[str] = bindparam("b_key")
-log = logging.getLogger(__name__)
 
 _INSERT = insert(session_items).values(
     session_key=_KEY,
@@ -129,15 +128,3 @@ _COUNT = select(func.count()).select_from(session_items).where(I.session_key == 
 async def count(uow: UnitOfWork, key: str) -> int:
     """How many items the session has, unreadable ones included."""
     return int((await uow.execute(_COUNT, {"b_key": key})).scalar_one())
-
-
-def readable(text: str, position: int) -> Item | None:
-    """The item in a row's text; None, with a warning, when it cannot be read."""
-    try:
-        item = decode(text)
-    except (ValueError, RecursionError):
-        item = None
-    if not isinstance(item, dict):
-        log.warning("an item that cannot be read is left out", extra={"position": position})
-        return None
-    return item

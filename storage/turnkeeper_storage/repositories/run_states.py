@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import BindParameter, bindparam, insert, select, update
 
+from turnkeeper_storage.item_texts import readable
 from turnkeeper_storage.items import digest
 from turnkeeper_storage.model import Approval, Run
-from turnkeeper_storage.repositories.items import readable
 from turnkeeper_storage.run_state import VERSION, StoredItem
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import approvals, runs, session_items, sessions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from turnkeeper_storage.item_texts import copied
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
 
@@ -26,7 +27,7 @@ class MemorySession:
         return copy.deepcopy(newest)
 
     async def add_items(self, items: list[Item]) -> None:
-        self._items.extend(copy.deepcopy(items))
+        self._items.extend(copied(items))
 
     async def pop_item(self) -> Item | None:
         return self._items.pop() if self._items else None
@@ -35,4 +36,4 @@ class MemorySession:
         self._items.clear()
 
     async def replace_items(self, items: list[Item]) -> None:
-        self._items = copy.deepcopy(items)
+        self._items = copied(items)

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.items import Item, as_item, decode, encode
+from turnkeeper_storage.item_texts import copied
+from turnkeeper_storage.items import Item
 from turnkeeper_storage.migrate import ensure_tables
 from turnkeeper_storage.repositories import items as item_repository
 from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
@@ -76,7 +77,7 @@ class SQLAlchemySession:
         return await self._database.read(lambda uow: item_repository.newest(uow, self.session_key, chosen))
 
     async def add_items(self, items: list[Item]) -> None:
-        new = [_copied(item, field=f"items[{index}]") for index, item in enumerate(items)]
+        new = copied(items)
         if not new:
             return
         await self._ready()
@@ -100,7 +101,7 @@ class SQLAlchemySession:
 
     async def replace_items(self, items: list[Item]) -> None:
         """Put these items in the place of all there are, in one transaction. Raises SessionBusy."""
-        new = [_copied(item, field=f"items[{index}]") for index, item in enumerate(items)]
+        new = copied(items)
         await self._ready()
         await self._database.transact(
             lambda uow: edit.replace(uow, self.session_key, self.tenant, self.session_id, new)
@@ -123,9 +124,3 @@ class SQLAlchemySession:
         if self._create_tables:
             await ensure_tables(self._database)
             self._create_tables = False
-
-
-def _copied(item: Item, *, field: str) -> Item:
-    """The item as it will be read, so that what the caller does to it meanwhile changes nothing."""
-    copied: Item = decode(encode(as_item(item, field=field), field=field))
-    return copied

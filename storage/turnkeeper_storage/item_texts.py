@@ -1,0 +1,36 @@
+"""Items as the texts that stores keep, and back. Pure, but for a warning about what cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from turnkeeper_storage.errors import InvalidInput
+from turnkeeper_storage.items import Item, as_item, decode, encode
+
+log = logging.getLogger(__name__)
+
+
+def written(items: object) -> list[str]:
+    """Each item of a list as compact JSON, a copy of it. Raises InvalidInput that names the item."""
+    if isinstance(items, (str, bytes)) or not isinstance(items, Sequence):
+        raise InvalidInput("items", f"is {type(items).__name__}", "send a list of items")
+    fields = [(f"items[{index}]", item) for index, item in enumerate(items)]
+    return [encode(as_item(item, field=field), field=field) for field, item in fields]
+
+
+def copied(items: Sequence[Item]) -> list[Item]:
+    """The items as they will be read, so that what the caller does to them meanwhile changes nothing."""
+    return [decode(text) for text in written(items)]
+
+
+def readable(text: str, position: int) -> Item | None:
+    """The item in a stored text; None, with a warning, when it cannot be read."""
+    try:
+        item = decode(text)
+    except (ValueError, RecursionError):
+        item = None
+    if not isinstance(item, dict):
+        log.warning("an item that cannot be read is left out", extra={"position": position})
+        return None
+    return item

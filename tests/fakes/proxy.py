@@ -1,0 +1,109 @@
+"""A TCP proxy before a server, to hold, cut and lose what goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Proxy:
+    """Listens on a port of its own and passes everything on to the server of a URL."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._server: asyncio.Server | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+        self._left: int | None = None
+        self._to_lose = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lost = 0
+        self.is_holding_something = False
+
+    @property
+    def url(self) -> str:
+        """The server's URL with the proxy's port in it."""
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        user, at, _ = self._parts.netloc.rpartition("@")
+        return self._parts._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
+
+    def hold(self) -> None:
+        """Pass nothing on, either way."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Pass on what was held."""
+        self._open.set()
+
+    def cut_after(self, size: int) -> None:
+        """Break connections after so many further bytes of requests."""
+        self._left = size
+
+    def mend(self) -> None:
+        """Cut no more."""
+        self._left = None
+
+    def lose_answers(self, count: int) -> None:
+        """Break the connection in place of the next answers."""
+        self._to_lose = count
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.release()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            there, back = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pass(reader, back, is_answer=False))
+                    group.create_task(self._pass(there, writer, is_answer=True))
+            except* (OSError, _Cut):
+                pass
+            finally:
+                back.close()
+                writer.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+    ) -> None:
+        while data := await reader.read(65_536):
+            self.is_holding_something = not self._open.is_set()
+            await self._open.wait()
+            self.is_holding_something = False
+            if is_answer and self._to_lose:
+                self._to_lose -= 1
+                self.lost += 1
+                raise _Cut
+            if not is_answer and self._left is not None:
+                writer.write(data[: self._left])
+                self._left -= len(data)
+                if self._left <= 0:
+                    await writer.drain()
+                    raise _Cut
+            else:
+                writer.write(data)
+            await writer.drain()
+        raise _Cut
+
+
+class _Cut(Exception):
+    """The connection is to end."""
