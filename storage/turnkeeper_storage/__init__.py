@@ -35,6 +35,7 @@ from turnkeeper_storage.model import (
     Usage,
 )
 from turnkeeper_storage.session_edits import EditAction, SessionEdit
+from turnkeeper_storage.sessions.encrypted import EncryptedSession
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import (
     ReplaceableSession,
@@ -44,6 +45,7 @@ from turnkeeper_storage.sessions.protocol import (
     TransactionalSession,
 )
 from turnkeeper_storage.sessions.redis import RedisSession
+from turnkeeper_storage.sessions.sealing import KeyRing
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.tables import metadata
@@ -57,11 +59,13 @@ __all__ = [
     "Conflict",
     "DatabaseUnavailable",
     "EditAction",
+    "EncryptedSession",
     "IdempotencyConflict",
     "InputTooLarge",
     "InvalidInput",
     "Item",
     "Json",
+    "KeyRing",
     "LeaseLost",
     "MemorySession",
     "NotFound",

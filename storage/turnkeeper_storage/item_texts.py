@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from turnkeeper_storage.errors import InvalidInput
 from turnkeeper_storage.items import Item, as_item, decode, encode
+from turnkeeper_storage.metrics import count_unreadable
+from turnkeeper_storage.sessions.stores import DATABASE
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +26,14 @@ def copied(items: Sequence[Item]) -> list[Item]:
     return [decode(text) for text in written(items)]
 
 
-def readable(text: str, position: int) -> Item | None:
-    """The item in a stored text; None, with a warning, when it cannot be read."""
+def readable(text: str, position: int, store: str = DATABASE) -> Item | None:
+    """The item in a stored text; None, with a warning and counted, when it cannot be read."""
     try:
         item = decode(text)
     except (ValueError, RecursionError):
         item = None
     if not isinstance(item, dict):
         log.warning("an item that cannot be read is left out", extra={"position": position})
+        count_unreadable("corrupt", store)
         return None
     return item

@@ -18,6 +18,7 @@ import redis.asyncio
 
 from examples.file_session import FileSession
 from turnkeeper_storage.database import Database
+from turnkeeper_storage.sessions.encrypted import EncryptedSession
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.sessions.redis import RedisSession
@@ -87,6 +88,22 @@ async def _fakeredis(given: Given, stack: AsyncExitStack) -> Open:
     )
 
 
+KEYS = {"2025": bytes(range(32)), "2026": bytes(range(32, 64))}
+
+
+def _encrypted(inner: Make) -> Make:
+    """The sessions of another store, sealed."""
+
+    async def make(given: Given, stack: AsyncExitStack) -> Open:
+        made = inner(given, stack)
+        opens: Open = await made if inspect.isawaitable(made) else made
+        return lambda id, session_settings=None: EncryptedSession(
+            opens(id, session_settings=session_settings), keys=KEYS
+        )
+
+    return make
+
+
 STORES: dict[str, Store] = {
     "memory": Store(_memory),
     "file": Store(_file, ("tmp_path",)),
@@ -94,6 +111,12 @@ STORES: dict[str, Store] = {
     "postgres": Store(_sqlalchemy, ("shared_postgres",)),
     "redis": Store(_redis, ("redis_url",)),
     "fakeredis": Store(_fakeredis),
+    "encrypted-memory": Store(_encrypted(_memory)),
+    "encrypted-file": Store(_encrypted(_file), ("tmp_path",)),
+    "encrypted-sqlite": Store(_encrypted(_sqlalchemy), ("migrated_sqlite",)),
+    "encrypted-postgres": Store(_encrypted(_sqlalchemy), ("shared_postgres",)),
+    "encrypted-redis": Store(_encrypted(_redis), ("redis_url",)),
+    "encrypted-twice": Store(_encrypted(_encrypted(_memory))),
 }
 _MARKS = {"shared_postgres": pytest.mark.postgres, "redis_url": pytest.mark.redis}
 

@@ -26,6 +26,7 @@ from turnkeeper_storage.errors import (
 from turnkeeper_storage.items import Item, Json, digest
 from turnkeeper_storage.model import Lease, Merged, Run
 from turnkeeper_storage.sessions.protocol import Session, TransactionalSession, store_name
+from turnkeeper_storage.sessions.sealing import is_sealed
 from turnkeeper_storage.sessions.stores import StoreChange, store_change
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
@@ -94,7 +95,14 @@ class History:
         session = self._open()
         with _told():
             async with _in_time(session):
-                return list(await session.get_items())
+                items = list(await session.get_items())
+        if any(map(is_sealed, items)):
+            raise RunFailure(
+                "history_sealed",
+                "the history holds sealed items that nobody opened; "
+                "give the worker a session_factory that wraps the session in EncryptedSession",
+            )
+        return items
 
     async def standing(self, run: Run, boundary: str) -> Standing | None:
         """The intent of an attempt at this boundary that did not come to its end; None in the database."""

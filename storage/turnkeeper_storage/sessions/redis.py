@@ -94,7 +94,7 @@ class RedisSession:
             return []
         first = 0 if chosen is None else -chosen
         texts = await self._call(lambda client: client.lrange(self.key, first, -1))
-        read = [readable(_text(text), place) for place, text in enumerate(texts)]
+        read = [readable(_text(text), place, self.store) for place, text in enumerate(texts)]
         return [item for item in read if item is not None]
 
     async def add_items(self, items: list[Item]) -> None:
@@ -107,7 +107,7 @@ class RedisSession:
             text = await self._script(redis_scripts.POP)
             if text is None:
                 return None
-            item = readable(_text(text), -1)
+            item = readable(_text(text), -1, self.store)
             if item is not None:
                 return item
 
