@@ -70,6 +70,11 @@ class ConversationApi:
         self._client = client
         self._timeout = timeout
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed, and another one is needed."""
+        return self._client.is_closed()
+
     async def create(self, metadata: dict[str, str]) -> str:
         """A new conversation without items; its id."""
 

@@ -234,7 +234,7 @@ class OpenAIConversationsSession:
         return settled, settled == made
 
     async def _connected(self) -> ConversationApi:
-        if self._api is None:
+        if self._api is None or self._api.is_closed:
             client = self._client or await openai_clients.hold(self._where)
             from turnkeeper_storage.sessions.conversation_api import ConversationApi
 
