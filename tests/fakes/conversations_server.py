@@ -116,6 +116,10 @@ class Conversations:
         """The next requests of that operation go wrong, one after the other."""
         self._faults[operation].extend(faults)
 
+    def heal(self) -> None:
+        """Nothing that was planned goes wrong any more."""
+        self._faults.clear()
+
     def hold(self, operation: str) -> None:
         """Requests of that operation are noted and wait."""
         self._gates[operation].close()

@@ -2,8 +2,8 @@
 
 A store outside the database cannot share the transaction. Before anything is added there, the boundary's
 items and how the store ended are committed as an intent; a retry looks for that end and adds what is missing
-after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5). The intent also holds
-what its boundary decided: a retry does not decide anew, for it would read what was added already.
+after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5). The intent also
+holds what its boundary decided: a retry does not decide anew, for it would read what was added already.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class History:
         return "database" if type(session) is SQLAlchemySession else "outside"
 
     async def read(self) -> list[Item]:
-        """The items that the session shows, in order. Raises StoreUnavailable, RunFailure `session_failed`."""
+        """The items that the session shows. Raises RunFailure `session_failed`, and StoreUnavailable."""
         with _told():
             session = self._opened()
             async with _in_time(session):

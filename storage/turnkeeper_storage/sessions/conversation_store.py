@@ -33,6 +33,21 @@ class Planned:
     item: Item
 
 
+@dataclass(slots=True)
+class Going:
+    """Whether somebody still waits for an add: a request that is begun ends, no other one is begun after.
+
+    A worker that lost its lease must not go on, for another one looks for what is missing.
+    """
+
+    is_given_up: bool = False
+
+    def check(self) -> None:
+        """Raises CancelledError."""
+        if self.is_given_up:
+            raise asyncio.CancelledError
+
+
 class ConversationStore:
     """The items of one conversation. Raises what ConversationApi raises; InvalidInput for refused items."""
 
@@ -64,18 +79,18 @@ class ConversationStore:
         entries = await self._api.after(self._id, end)
         return None if entries is None else [as_read(entry.data) or {} for entry in entries]
 
-    async def add(self, planned: Sequence[Planned], end: str | None) -> None:
+    async def add(self, planned: Sequence[Planned], end: str | None, going: Going) -> None:
         """Add items in order; `end` is the id of the last one before ("": none), None when not known.
 
         Of items that are refused none stays, unless the API is away meanwhile. When the API stops to answer,
-        a beginning of them may stand.
+        or nobody waits any more, a beginning of them may stand.
         """
         last = await self.end() if end is None else end
         added: list[str] = []
         for start in range(0, len(planned), MAX_ITEMS):
             chunk = planned[start : start + MAX_ITEMS]
             try:
-                added += await self._add_chunk([one.item for one in chunk], last)
+                added += await self._add_chunk([one.item for one in chunk], last, going)
             except Refused as refused:
                 await self._take_back(added)
                 raise refused.told([one.place for one in chunk]) from None
@@ -110,9 +125,10 @@ class ConversationStore:
                     break
         return newest[::-1]
 
-    async def _add_chunk(self, items: list[Item], end: str) -> list[str]:
+    async def _add_chunk(self, items: list[Item], end: str, going: Going) -> list[str]:
         """Add items in one request; their ids. What may stand is looked for before another attempt."""
         for number in range(ATTEMPTS):
+            going.check()
             try:
                 return await self._api.add(self._id, items)
             except Fault as fault:

@@ -16,7 +16,7 @@ from turnkeeper_storage.sessions import openai_clients
 from turnkeeper_storage.sessions.conversation_faults import Gone
 from turnkeeper_storage.sessions.conversation_ids import ConversationIds, MemoryConversationIds
 from turnkeeper_storage.sessions.conversation_items import as_sent
-from turnkeeper_storage.sessions.conversation_store import ConversationStore, Planned
+from turnkeeper_storage.sessions.conversation_store import ConversationStore, Going, Planned
 from turnkeeper_storage.sessions.openai_clients import Where
 from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
 from turnkeeper_storage.sessions.stores import CONVERSATIONS
@@ -101,8 +101,9 @@ class OpenAIConversationsSession:
         return await self._there(lambda store: store.read(chosen), absent=[])
 
     async def add_items(self, items: list[Item]) -> None:
-        """Append items in order, 20 in a request. One request stands whole or not at all, even when its
-        answer is lost; of several a beginning may stand when the API stops to answer in between.
+        """Append items in order, 20 in a request. One request stands whole or not at all, and once when its
+        answer is lost; of several a beginning may stand when the API stops to answer, or the call is
+        cancelled, in between.
         """
         new: list[Planned] = []
         for place, given in enumerate(items):
@@ -111,8 +112,14 @@ class OpenAIConversationsSession:
             sent = as_sent(item)
             if sent is not None:
                 new.append(Planned(place, sent))
-        if new:
-            await self._in_turn(lambda: self._add(new))
+        if not new:
+            return
+        going = Going()
+        try:
+            await self._in_turn(lambda: self._add(new, going))
+        except asyncio.CancelledError:
+            going.is_given_up = True
+            raise
 
     async def pop_item(self) -> Item | None:
         async def pop() -> Item | None:
@@ -158,14 +165,15 @@ class OpenAIConversationsSession:
     ) -> None:
         await self.aclose()
 
-    async def _add(self, new: list[Planned]) -> None:
+    async def _add(self, new: list[Planned], going: Going) -> None:
+        going.check()
         api = await self._connected()
         marked, self._marked = self._marked, None
         for is_last in (False, True):
             found, is_new = await self._find_or_make(api)
             end = "" if is_new else marked[1] if marked is not None and marked[0] == found else None
             try:
-                await ConversationStore(api, found).add(new, end)
+                await ConversationStore(api, found).add(new, end, going)
                 return
             except Gone:
                 if is_last or await self._find() == found:
