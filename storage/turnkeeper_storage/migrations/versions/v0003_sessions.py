@@ -1,5 +1,6 @@
-"""The life of a session: its owner, how long it is kept, who edited it, which conversation of a service it is
-kept in. Only additions.
+"""The life of a session: its owner, how long and in which conversation it is kept, who edited it.
+
+Only additions.
 
 Revision ID: 0003
 Revises: 0002
