@@ -5,10 +5,10 @@ from turnkeeper_client.async_client import AsyncClient
 from turnkeeper_client.client import Client
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
-from turnkeeper_client.opening import SessionFactory
 from turnkeeper_client.session_view import ClientSession
 from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
 from turnkeeper_client.sync_sessions import ClientSessionView
+from turnkeeper_storage.sessions.factories import SessionFactory
 
 __all__ = [
     "ApprovalPage",

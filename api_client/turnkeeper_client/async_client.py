@@ -16,7 +16,7 @@ from turnkeeper_client.events import RunEvent
 from turnkeeper_client.following import Following
 from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
-from turnkeeper_client.opening import Opening, SessionFactory
+from turnkeeper_client.opening import Opening
 from turnkeeper_client.sessions import AsyncSessions
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_storage import ids
@@ -27,6 +27,7 @@ from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus, Usage
 from turnkeeper_storage.repositories import agents, runs
 from turnkeeper_storage.repositories.runs import RunFilter
+from turnkeeper_storage.sessions.factories import SessionFactory
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.verbs import cancel as cancel_verb
 from turnkeeper_storage.verbs import enqueue as enqueue_verb

@@ -20,6 +20,7 @@ from turnkeeper_storage.migrate import check_schema
 from turnkeeper_storage.model import Run, RunStatus
 from turnkeeper_storage.publisher import Publisher, live_publisher
 from turnkeeper_storage.repositories import agents, runs
+from turnkeeper_storage.sessions import openai_clients
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.enqueue import Enqueued
 
@@ -133,6 +134,8 @@ class Backend:
         database, self._database = self._database, None
         if database is not None:
             await database.aclose()
+        # of sessions that a factory opens, and nobody closes
+        await openai_clients.close_all()
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             await publisher.aclose()

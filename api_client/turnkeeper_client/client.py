@@ -18,7 +18,6 @@ from turnkeeper_client.async_client import AsyncClient
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import RunHandle
 from turnkeeper_client.joined import CommitWatch, join
-from turnkeeper_client.opening import SessionFactory
 from turnkeeper_client.portal import Portal
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_client.sync_approvals import Approvals
@@ -27,6 +26,7 @@ from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import AgentRecord, OnPaused, RunStatus, Usage
+from turnkeeper_storage.sessions.factories import SessionFactory
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import drive
 from turnkeeper_storage.verbs import enqueue as enqueue_verb

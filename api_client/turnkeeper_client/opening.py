@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from turnkeeper_client.backend import Backend
 from turnkeeper_storage import ids
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.repositories import sessions
+from turnkeeper_storage.sessions.factories import DATABASE, TENANT, SessionFactory, asked_for
 from turnkeeper_storage.sessions.protocol import Session, SessionSettings, store_name
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.edit import check_store
-
-# of (session_id), or of (session_id, tenant=…): the same function that the worker's app is given
-SessionFactory: TypeAlias = Callable[..., Session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +30,7 @@ class Opening:
     async def open(self, session_id: str, settings: SessionSettings | None = None) -> Session:
         """The session, not looked at yet. Raises ConfigurationError, and what the factory raises."""
         if self.factory is not None:
-            return _made(self.factory, session_id, self.tenant)
+            return await self._made(self.factory, session_id)
         database = await self.backend.database()
         return SQLAlchemySession(session_id, database=database, tenant=self.tenant, session_settings=settings)
 
@@ -51,12 +46,16 @@ class Opening:
         await (await self.backend.database()).read(look)
         return session
 
-
-def _made(factory: SessionFactory, session_id: str, tenant: str) -> Session:
-    if "tenant" in inspect.signature(factory).parameters:
-        return factory(session_id, tenant=tenant)
-    if tenant != "default":
-        raise ConfigurationError(
-            f"session_factory takes no tenant, and this client's is {tenant!r}; give it a parameter `tenant`"
-        )
-    return factory(session_id)
+    async def _made(self, factory: SessionFactory, session_id: str) -> Session:
+        names = asked_for(factory)
+        if TENANT not in names and self.tenant != "default":
+            raise ConfigurationError(
+                f"session_factory takes no tenant, and this client's is {self.tenant!r}; "
+                "give it a parameter `tenant`"
+            )
+        offered: dict[str, object] = {}
+        if TENANT in names:
+            offered[TENANT] = self.tenant
+        if DATABASE in names:
+            offered[DATABASE] = await self.backend.database()
+        return factory(session_id, **offered)

@@ -1,5 +1,6 @@
 """Turnkeeper's storage: sessions, runs and the transactions that keep them in order."""
 
+from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import (
     ApprovalConflict,
     ApprovalPending,
@@ -35,6 +36,12 @@ from turnkeeper_storage.model import (
     Usage,
 )
 from turnkeeper_storage.session_edits import EditAction, SessionEdit
+from turnkeeper_storage.sessions.conversation_ids import (
+    ConversationIds,
+    DatabaseConversationIds,
+    MemoryConversationIds,
+)
+from turnkeeper_storage.sessions.conversations import OpenAIConversationsSession
 from turnkeeper_storage.sessions.encrypted import EncryptedSession
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import (
@@ -57,6 +64,9 @@ __all__ = [
     "ApprovalStatus",
     "ConfigurationError",
     "Conflict",
+    "ConversationIds",
+    "Database",
+    "DatabaseConversationIds",
     "DatabaseUnavailable",
     "EditAction",
     "EncryptedSession",
@@ -67,9 +77,11 @@ __all__ = [
     "Json",
     "KeyRing",
     "LeaseLost",
+    "MemoryConversationIds",
     "MemorySession",
     "NotFound",
     "NotParked",
+    "OpenAIConversationsSession",
     "RedisSession",
     "ReplaceableSession",
     "ResumableSession",

@@ -263,3 +263,12 @@ session_edits = Table(
     PrimaryKeyConstraint("session_key", "id"),
     Index("ix_turnkeeper_session_edits_tenant_id", "tenant", "id"),
 )
+
+# which conversation of a service a session is kept in; a session used alone has no row in `sessions`
+conversations = Table(
+    "turnkeeper_conversations",
+    metadata,
+    Column("session_key", Key, primary_key=True),
+    Column("conversation_id", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)

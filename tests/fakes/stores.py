@@ -15,9 +15,13 @@ from typing import Any, TypeAlias
 import fakeredis
 import pytest
 import redis.asyncio
+from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from examples.file_session import FileSession
+from tests.fakes.conversations_server import ConversationsServer
 from turnkeeper_storage.database import Database
+from turnkeeper_storage.sessions.conversation_ids import MemoryConversationIds
+from turnkeeper_storage.sessions.conversations import OpenAIConversationsSession
 from turnkeeper_storage.sessions.encrypted import EncryptedSession
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session
@@ -33,10 +37,14 @@ Make: TypeAlias = Callable[[Given, AsyncExitStack], Open | Awaitable[Open]]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """How to open sessions of one class: with the values of these fixtures, on the test's own loop."""
+    """How to open sessions of one class: with the values of these fixtures, on the test's own loop.
+
+    `takes_any_item`: whether it keeps every JSON object as it is; a service refuses what it does not know.
+    """
 
     make: Make
     fixtures: tuple[str, ...] = ()
+    takes_any_item: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,17 @@ def _encrypted(inner: Make) -> Make:
     return make
 
 
+async def _conversations(given: Given, stack: AsyncExitStack) -> Open:
+    server = await stack.enter_async_context(ConversationsServer())
+    http = DefaultAioHttpClient()
+    client = AsyncOpenAI(base_url=server.base_url, api_key="test", max_retries=0, http_client=http)
+    stack.push_async_callback(client.close)
+    ids = MemoryConversationIds()
+    return lambda id, session_settings=None: OpenAIConversationsSession(
+        id, client=client, conversations=ids, session_settings=session_settings
+    )
+
+
 STORES: dict[str, Store] = {
     "memory": Store(_memory),
     "file": Store(_file, ("tmp_path",)),
@@ -117,6 +136,7 @@ STORES: dict[str, Store] = {
     "encrypted-postgres": Store(_encrypted(_sqlalchemy), ("shared_postgres",)),
     "encrypted-redis": Store(_encrypted(_redis), ("redis_url",)),
     "encrypted-twice": Store(_encrypted(_encrypted(_memory))),
+    "conversations": Store(_conversations, takes_any_item=False),
 }
 _MARKS = {"shared_postgres": pytest.mark.postgres, "redis_url": pytest.mark.redis}
 

@@ -24,7 +24,7 @@ from turnkeeper_storage.model import Event, Run, ToolCall
 from turnkeeper_storage.publisher import live_publisher
 from turnkeeper_storage.repositories import agents as agent_repository
 from turnkeeper_storage.repositories import events, runs, turns
-from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.sessions.factories import SessionFactory
 from turnkeeper_storage.settings import load_settings
 from turnkeeper_storage.sql_types import SECONDS, after
 from turnkeeper_storage.tables import sessions as sessions_table
@@ -134,7 +134,7 @@ async def running_worker(
     *,
     agents: Sequence[Agent],
     deps: object = None,
-    session_factory: Callable[[str], Session] | None = None,
+    session_factory: SessionFactory | None = None,
     session_input_callback: SessionInputCallback | None = None,
     delivers: bool = True,
     starts: bool = True,

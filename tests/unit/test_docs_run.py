@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.conversations_server import Conversations
 from tests.fakes.pages import PAGES, ROOT, Block, blocks_of, lines_of, names
 from turnkeeper import Client, Turnkeeper
 from turnkeeper.cli.main import run as run_command
@@ -102,6 +103,7 @@ class Reader:
 def practice_url() -> Iterator[str]:
     portal = Portal()
     server = PracticeServer()
+    Conversations(key="practice").mount(server.app)
     portal.run(server.start())
     yield server.base_url
     portal.run(server.stop())

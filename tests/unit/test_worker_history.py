@@ -22,7 +22,7 @@ from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import store_name
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_worker.agents import Agent
-from turnkeeper_worker.history import Tail, already_added, is_telling, telling_tail
+from turnkeeper_worker.outside import Tail, already_added, is_telling, telling_tail
 from turnkeeper_worker.tools import tool
 
 # Few letters, so that tails repeat what is added after them.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from turnkeeper_storage.doorbell import RUN_TASK, make_celery
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.model import AgentRecord
-from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_storage.sessions.factories import SessionFactory
 from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.merge import SessionInputCallback
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Any: what a lifespan yields is the user's own, and comes back as `RunContext.deps`.
 Lifespan: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
-SessionFactory: TypeAlias = Callable[[str], Session]
 ModelFactory: TypeAlias = Callable[[Settings], Model]
 
 
@@ -32,8 +31,8 @@ class Turnkeeper:
     `lifespan`: an async context manager (`@asynccontextmanager`), called once per worker process with this
     object, or with nothing if it takes nothing; what it yields is `RunContext.deps`. `celery`: your own app,
     which gets our two tasks and is otherwise left alone. `session_factory(session_id)` gives the session that
-    runs use instead of the one in the database; it may take a `tenant` too. `session_input_callback`: for
-    agents without one of their own.
+    runs use instead of the one in the database; it may take a `tenant`, and our `database`, too.
+    `session_input_callback`: for agents without one of their own.
     `model`: a function that makes the model client out of the settings, called on the worker's loop, at whose
     end it is closed; by default `settings.model_api` says which. `runner`: another way to take a turn.
     Settings come from `settings`, or the environment with what is given as keywords on top (see `Settings`).

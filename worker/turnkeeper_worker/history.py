@@ -1,9 +1,9 @@
 """How a run's items enter its session: in the finishing transaction, or as an intent outside of it.
 
 A store outside the database cannot share the transaction. Before anything is added there, the boundary's
-items and the tail that the store had are committed as an intent; a retry looks for that tail and adds what is
-missing after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5). The intent
-also holds what its boundary decided: a retry does not decide anew, for it would read what was added already.
+items and how the store ended are committed as an intent; a retry looks for that end and adds what is missing
+after it, so a crash between the two writes neither loses nor doubles a turn (DESIGN §5). The intent also
+holds what its boundary decided: a retry does not decide anew, for it would read what was added already.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import (
@@ -23,15 +22,15 @@ from turnkeeper_storage.errors import (
     StoreUnavailable,
     TurnkeeperError,
 )
-from turnkeeper_storage.items import Item, Json, digest
+from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import Lease, Merged, Run
 from turnkeeper_storage.sessions.protocol import Session, TransactionalSession, store_name
 from turnkeeper_storage.sessions.sealing import is_sealed
 from turnkeeper_storage.sessions.stores import StoreChange, store_change
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
+from turnkeeper_worker.outside import missing, noted
 
-SessionFactory: TypeAlias = Callable[[str], Session]
 OUTSIDE_SECONDS = 30.0
 
 
@@ -122,7 +121,8 @@ class History:
     ) -> AddItems | None:
         """Make ready to add: what the boundary's transaction calls, None when it is done by then.
 
-        `decided` comes back from `standing` when this attempt dies.
+        `decided` comes back from `standing` when this attempt dies. Raises StoreUnavailable for a store that
+        does not answer: the next attempt goes on from there.
         """
         session = self._open()
         if isinstance(session, TransactionalSession):
@@ -142,37 +142,20 @@ class History:
     async def _add_outside(
         self, session: Session, lease: Lease, run_id: str, boundary: str, items: list[Item], decided: Json
     ) -> None:
-        tail = await telling_tail(session, items)
-        fresh = {"items": items, "tail": tail.as_json(), "decided": decided}
+        now = await noted(session, items)
+        fresh = {"items": items, "decided": decided, **now}
         store = store_name(session)
         intent = await self._database.transact(
             lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds, store=store)
         )
-        stood = Tail.from_json(intent["tail"])
-        planned: list[Item] = intent["items"]
-        newest = await session.get_items(limit=len(stood.digests) + len(planned))
-        left = planned[already_added(stood, planned, newest) :]
+        left = await missing(session, intent, now)
         if left:
             await session.add_items(left)
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """Digests of the newest items of a store, oldest first; `is_whole` when that was all of them."""
-
-    digests: list[str]
-    is_whole: bool
-
-    def as_json(self) -> Json:
-        return {"digests": self.digests, "is_whole": self.is_whole}
-
-    @classmethod
-    def from_json(cls, value: Json) -> Tail:
-        return cls(list(value["digests"]), bool(value["is_whole"]))
-
-
 @contextlib.asynccontextmanager
 async def _in_time(session: Session) -> AsyncIterator[None]:
+    """A store that takes too long is away. Raises StoreUnavailable."""
     try:
         async with asyncio.timeout(OUTSIDE_SECONDS) as limit:
             yield
@@ -199,53 +182,3 @@ def _told() -> Iterator[None]:
         raise RunFailure("session_failed", str(error)) from None
     except Exception as error:
         raise RunFailure("session_failed", f"the session's store raised {type(error).__name__}") from error
-
-
-async def telling_tail(session: Session, items: Sequence[Item]) -> Tail:
-    """The shortest tail (by doubling) from which it can be told how many of `items` were added after it."""
-    length = max(8, 2 * len(items))
-    new = [digest(item) for item in items]
-    while True:
-        newest = await session.get_items(limit=length)
-        digests = [digest(item) for item in newest]
-        if len(newest) < length:
-            return Tail(digests, is_whole=True)
-        if is_telling(digests, new):
-            return Tail(digests, is_whole=False)
-        length *= 2
-
-
-def is_telling(tail: Sequence[str], new: Sequence[str]) -> bool:
-    """Whether no two prefixes of `new` leave the same picture behind this tail.
-
-    With j of them added, k > j look added too when the tail repeats with a period of k - j.
-    """
-    for added in range(len(new)):
-        for looks in range(added + 1, len(new) + 1):
-            shown = [*tail, *new[:added]]
-            expected = [*tail, *new[:looks]]
-            if shown == expected[len(expected) - len(shown) :]:
-                return False
-    return True
-
-
-def already_added(tail: Tail, items: Sequence[Item], newest: Sequence[Item]) -> int:
-    """How many of `items` stand after the tail in the store's newest items.
-
-    Raises RunFailure `session_changed` when the store shows neither: somebody else wrote to the session.
-    """
-    shown = [digest(item) for item in newest]
-    new = [digest(item) for item in items]
-    for added in range(len(new) + 1):
-        expected = [*tail.digests, *new[:added]]
-        if tail.is_whole and shown == expected:
-            return added
-        if (
-            not tail.is_whole
-            and len(shown) >= len(expected)
-            and shown[len(shown) - len(expected) :] == expected
-        ):
-            return added
-    raise RunFailure(
-        "session_changed", "the session's store was changed from outside while the run was adding to it"
-    )

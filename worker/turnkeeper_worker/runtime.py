@@ -19,6 +19,7 @@ from turnkeeper_storage.errors import DatabaseUnavailable
 from turnkeeper_storage.migrate import check_schema
 from turnkeeper_storage.publisher import live_publisher
 from turnkeeper_storage.repositories import agents
+from turnkeeper_storage.sessions import openai_clients
 from turnkeeper_worker.host import Host
 from turnkeeper_worker.models.client import make_model
 from turnkeeper_worker.run_loop import Surroundings
@@ -142,6 +143,8 @@ class Runtime:
             stack.push_async_callback(database.aclose)
             await check_schema(database)
             self._database = database
+            # of sessions that a factory opens, and nobody closes
+            stack.push_async_callback(openai_clients.close_all)
             bell = Doorbell(app.celery, settings.queue, settings.publish_timeout)
             stack.callback(bell.close)
             threads = ThreadPoolExecutor(settings.tool_threads, thread_name_prefix="turnkeeper-tool")

@@ -69,9 +69,9 @@ class SessionLoop:
             log.warning("session %s: %s", self._held.session_key, error)
             await self._give_back_when_possible()
         except StoreUnavailable as error:
-            # The run stays, and its intent; no bell, so that it is tried again with a sweep and not at once.
+            # No wake-up: it would be back at once. A sweeper looks again; it is no crash.
             log.warning("session %s: %s", self._held.session_key, error)
-            await self._give_back_when_possible(rings=False)
+            await self._give_back_when_possible(wakes=False)
         except asyncio.CancelledError:
             if not self._held.is_lost:
                 await self._give_back_when_possible()
@@ -181,18 +181,21 @@ class SessionLoop:
         loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
         return await self._finish(job, history, await loop.given_up(error))
 
-    async def _give_back(self, *, rings: bool = True) -> None:
-        wake = await self._post.around.database.transact(lambda uow: release(uow, self._held.lease))
-        if wake and rings:
+    async def _give_back(self, *, wakes: bool = True) -> None:
+        lease = self._held.lease
+        wake = await self._post.around.database.transact(
+            lambda uow: release(uow, lease, to_the_back=not wakes)
+        )
+        if wake and wakes:
             self._post.bell.ring(self._held.session_key)
 
-    async def _give_back_when_possible(self, *, rings: bool = True) -> None:
+    async def _give_back_when_possible(self, *, wakes: bool = True) -> None:
         """Release with what is left of the lease; after that it ends by itself."""
         try:
             async with asyncio.timeout(max(0.0, self._held.deadline - time.monotonic())):
                 while True:
                     try:
-                        await self._give_back(rings=rings)
+                        await self._give_back(wakes=wakes)
                         return
                     except DatabaseUnavailable:
                         await asyncio.sleep(0.2)

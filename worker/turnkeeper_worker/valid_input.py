@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from turnkeeper_storage.input_items import clean
 from turnkeeper_storage.items import Item
 
 # Every kind of call that some party answers with an item of its own.
@@ -24,8 +25,6 @@ _OUTPUTS = frozenset(OUTPUT_OF.values())
 # where those keep the id of the call that do not call it so
 _ID_FIELDS = {"mcp_approval_request": "id", "mcp_approval_response": "approval_request_id"}
 _NOT_PRODUCED = frozenset({"reasoning", "compaction_trigger", "item_reference"})
-# What the SDKs and the server add to an item, and the server refuses when it comes back.
-_NEVER_INPUT = frozenset({"parsed", "parsed_arguments", "created_by"})
 
 
 def make_valid(items: Sequence[Item]) -> list[Item]:
@@ -60,28 +59,6 @@ def window(items: Sequence[Item], limit: int | None) -> list[Item]:
         for index in range(start, len(items))
         if items[index].get("type") not in _OUTPUTS or index not in paired or index - start in paired_after
     ]
-
-
-def clean(item: Item) -> Item:
-    """The item without the fields that an answer has and an input must not have."""
-    unwanted = {name for name in item if name in _NEVER_INPUT}
-    unwanted |= {name for name in ("id", "status") if name in item and item[name] is None}
-    if item.get("type") == "reasoning":
-        unwanted |= {"status"} & item.keys()
-    content = item.get("content")
-    dirty = isinstance(content, list) and any(isinstance(part, dict) and "parsed" in part for part in content)
-    if not unwanted and not dirty:
-        return item
-    cleaned = {name: value for name, value in item.items() if name not in unwanted}
-    if dirty:
-        cleaned["content"] = [_without_parsed(part) for part in item["content"]]
-    return cleaned
-
-
-def _without_parsed(part: object) -> object:
-    if not isinstance(part, dict):
-        return part
-    return {name: value for name, value in part.items() if name != "parsed"}
 
 
 def _paired(items: Sequence[Item]) -> set[int]:

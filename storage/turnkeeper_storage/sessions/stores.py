@@ -6,6 +6,7 @@ from enum import Enum
 
 # The store whose items this package keeps by itself.
 DATABASE = "database"
+CONVERSATIONS = "conversations"
 # of a session in which nothing was written yet
 UNKNOWN = ""
 

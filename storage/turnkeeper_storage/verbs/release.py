@@ -11,14 +11,17 @@ from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 
-async def release(uow: UnitOfWork, lease: Lease) -> bool:
-    """Give the lease back; True when work is left, so that a wake-up is due. Raises LeaseLost."""
+async def release(uow: UnitOfWork, lease: Lease, *, to_the_back: bool = False) -> bool:
+    """Give the lease back; True when work is left, so that a wake-up is due. Raises LeaseLost.
+
+    `to_the_back`: behind the sessions that wait, as it cannot go on just now.
+    """
     await leases.fence(uow, lease, 1.0)
     head = await runs.active(uow, lease.session_key)
     if head is not None:  # a worker without its agent would have used `release_missing_agent`
         await runs.change(uow, lease.session_key, head[0], agent_missing_since=None)
     runnable = await runs.head_is_runnable(uow, lease.session_key)
-    await leases.release(uow, lease, runnable=runnable)
+    await leases.release(uow, lease, runnable=runnable, to_the_back=to_the_back)
     return runnable
 
 

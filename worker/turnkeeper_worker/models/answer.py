@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from turnkeeper_storage.input_items import clean
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import Usage
 from turnkeeper_worker.models.base import Delta, ModelError, ModelResponse
-from turnkeeper_worker.valid_input import clean
 
 _KINDS: Mapping[str, Literal["text", "arguments", "reasoning"]] = {
     "response.output_text.delta": "text",

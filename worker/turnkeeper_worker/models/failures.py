@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import openai
 
 from turnkeeper_storage.items import Json, encode
+from turnkeeper_storage.retrying import is_retryable, retry_after
 from turnkeeper_worker.models.answer import failure
 from turnkeeper_worker.models.base import ModelError, ModelRequest
-from turnkeeper_worker.models.retries import is_retryable, retry_after
 
 _MAX_DETAIL = 300
 # Words of an API's own that may also stand in an input: without them no server's text could be read.

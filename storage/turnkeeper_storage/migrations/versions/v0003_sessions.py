@@ -1,4 +1,6 @@
-"""The life of a session: its owner, how long it is kept, who edited it. Only additions.
+"""The life of a session: its owner, how long and in which conversation it is kept, who edited it.
+
+Only additions.
 
 Revision ID: 0003
 Revises: 0002
@@ -47,9 +49,17 @@ def upgrade() -> None:
     op.create_index(
         "ix_turnkeeper_session_edits_tenant_id", "turnkeeper_session_edits", ["tenant", "id"], unique=False
     )
+    op.create_table(
+        "turnkeeper_conversations",
+        sa.Column("session_key", KEY, nullable=False),
+        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("session_key", name="pk_turnkeeper_conversations"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("turnkeeper_conversations")
     op.drop_index("ix_turnkeeper_session_edits_tenant_id", table_name="turnkeeper_session_edits")
     op.drop_table("turnkeeper_session_edits")
     op.drop_index("ix_turnkeeper_sessions_retention", table_name="turnkeeper_sessions")
