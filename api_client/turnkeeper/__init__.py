@@ -81,7 +81,16 @@ if TYPE_CHECKING:
         ModelSettings,
         OnDelta,
     )
+    from turnkeeper_worker.persisting import PersistContext
     from turnkeeper_worker.tools import tool
+    from turnkeeper_worker.windows import (
+        Window,
+        chain,
+        drop_tool_outputs,
+        last_items,
+        last_turns,
+        token_budget,
+    )
 
 _WORKER = {
     "Agent": "turnkeeper_worker.agents",
@@ -92,8 +101,15 @@ _WORKER = {
     "ModelResponse": "turnkeeper_worker.models.base",
     "ModelSettings": "turnkeeper_worker.models.base",
     "OnDelta": "turnkeeper_worker.models.base",
+    "PersistContext": "turnkeeper_worker.persisting",
     "RunContext": "turnkeeper_worker.context",
     "Turnkeeper": "turnkeeper_worker.app",
+    "Window": "turnkeeper_worker.windows",
+    "chain": "turnkeeper_worker.windows",
+    "drop_tool_outputs": "turnkeeper_worker.windows",
+    "last_items": "turnkeeper_worker.windows",
+    "last_turns": "turnkeeper_worker.windows",
+    "token_budget": "turnkeeper_worker.windows",
     "tool": "turnkeeper_worker.tools",
 }
 _CLIENT = frozenset(
@@ -151,6 +167,7 @@ __all__ = [
     "NotParked",
     "OnDelta",
     "OpenAIConversationsSession",
+    "PersistContext",
     "RedisSession",
     "ReplaceableSession",
     "ResumableSession",
@@ -182,6 +199,12 @@ __all__ = [
     "UnknownStateVersion",
     "Usage",
     "WaitTimeout",
+    "Window",
+    "chain",
+    "drop_tool_outputs",
+    "last_items",
+    "last_turns",
+    "token_budget",
     "tool",
 ]
 

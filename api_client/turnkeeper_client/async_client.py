@@ -88,6 +88,7 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
         on_paused: OnPaused | str = OnPaused.QUEUE,
+        session_input_callback: str | None = None,
         connection: AsyncConnection | None = None,
     ) -> AsyncRunHandle:
         """Accept a run at the end of its session's queue and wake the workers.
@@ -95,9 +96,12 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         The same `idempotency_key` with the same input gives the same run, with another IdempotencyConflict.
         With `connection` the run stands or falls with the caller's own transaction. `on_paused`: when a run
         of the session waits for an approval, wait behind it (`"queue"`), raise ApprovalPending (`"reject"`),
-        or cancel it (`"supersede"`). Raises InvalidInput, UnknownAgent, InputTooLarge.
+        or cancel it (`"supersede"`). `session_input_callback` names one of the workers' callbacks, to be used
+        instead of the agent's. Raises InvalidInput, UnknownAgent, InputTooLarge.
         """
-        request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
+        request = EnqueueRequest(
+            session_id, input, agent, idempotency_key, stream, max_turns, metadata, session_input_callback
+        )
         meets = check_on_paused(on_paused)
         if connection is not None:
             return await self._enqueue_in(connection, request, meets)

@@ -121,10 +121,13 @@ class Client(Approvals, Sessions):
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
         on_paused: OnPaused | str = OnPaused.QUEUE,
+        session_input_callback: str | None = None,
         connection: Connection | None = None,
     ) -> RunHandle:
         """See `AsyncClient.enqueue`; `connection` is a synchronous one, of any driver."""
-        request = EnqueueRequest(session_id, input, agent, idempotency_key, stream, max_turns, metadata)
+        request = EnqueueRequest(
+            session_id, input, agent, idempotency_key, stream, max_turns, metadata, session_input_callback
+        )
         if connection is not None:
             return self._enqueue_in(connection, request, check_on_paused(on_paused))
         handle = self._run(
@@ -137,6 +140,7 @@ class Client(Approvals, Sessions):
                 max_turns=max_turns,
                 metadata=metadata,
                 on_paused=on_paused,
+                session_input_callback=session_input_callback,
             )
         )
         return RunHandle(handle.id, handle.session_id, handle.seq, handle.created, self)

@@ -27,6 +27,7 @@ class EnqueueRequest:
     stream: bool = False
     max_turns: int | None = None
     metadata: Mapping[str, Json] | None = None
+    session_input_callback: str | None = None
 
 
 def new_run(request: EnqueueRequest, *, tenant: str, max_input_bytes: int) -> NewRun:
@@ -37,11 +38,12 @@ def new_run(request: EnqueueRequest, *, tenant: str, max_input_bytes: int) -> Ne
     """
     session_id = ids.check_session_id(request.session_id)
     agent = check_text(request.agent, "agent")
-    key = request.idempotency_key
+    key, callback = request.idempotency_key, request.session_input_callback
     options = RunOptions(
         stream=check_flag(request.stream, "stream"),
         max_turns=check_max_turns(request.max_turns),
         metadata=check_metadata(request.metadata),
+        session_input_callback=None if callback is None else check_text(callback, "session_input_callback"),
     )
     items = _sized_copy(as_items(request.input), "input", max_input_bytes)
     session_key = ids.session_key(tenant, session_id)

@@ -132,14 +132,21 @@ class RunOptions:
     `stream`: call the model streamed and store the input before the first call.
     `max_turns`: over the agent's own; None leaves it to the agent.
     `metadata`: free JSON that tools see as `ctx.metadata`.
+    `session_input_callback`: the name of one of the app's, over the agent's own.
     """
 
     stream: bool = False
     max_turns: int | None = None
     metadata: dict[str, Json] = field(default_factory=dict)
+    session_input_callback: str | None = None
 
     def as_json(self) -> dict[str, Json]:
-        full = {"stream": self.stream, "max_turns": self.max_turns, "metadata": self.metadata}
+        full = {
+            "stream": self.stream,
+            "max_turns": self.max_turns,
+            "metadata": self.metadata,
+            "session_input_callback": self.session_input_callback,
+        }
         return {name: value for name, value in full.items() if value not in (False, None, {})}
 
     @classmethod
@@ -149,6 +156,7 @@ class RunOptions:
             stream=bool(given.get("stream", False)),
             max_turns=given.get("max_turns"),
             metadata=given.get("metadata") or {},
+            session_input_callback=given.get("session_input_callback"),
         )
 
 

@@ -47,7 +47,10 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """All of a run that can be resumed. `stored` is empty when the items live outside the database."""
+    """All of a run that can be resumed. `stored` is empty when the items live outside the database.
+
+    `hooked`: only a worker may add to the session's history.
+    """
 
     session_id: str
     tenant: str
@@ -59,12 +62,14 @@ class RunState:
     approvals: list[Approval]
     events: list[Event]
     stored: list[StoredItem]
+    hooked: bool = False
 
     def as_json(self) -> dict[str, Json]:
         """The document, of the current version."""
         return {
             "version": VERSION,
-            "session": {"id": self.session_id, "tenant": self.tenant, "store": self.store},
+            "session": {"id": self.session_id, "tenant": self.tenant, "store": self.store}
+            | ({"hooked": True} if self.hooked else {}),
             "run": _plain(self.run, _RUN)
             | {"options": self.run.options.as_json(), "input_digest": self.input_digest},
             "turns": [_plain(turn, _TURN) for turn in self.turns],
@@ -93,6 +98,7 @@ class RunState:
                 approvals=[_approval(approval, run) for approval in current["approvals"]],
                 events=[_event(event, run) for event in current["events"]],
                 stored=[_made(StoredItem, stored) for stored in current["stored"]],
+                hooked=bool(session.get("hooked", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInput(

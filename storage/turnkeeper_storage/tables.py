@@ -58,6 +58,8 @@ sessions = Table(
     Column("parked_run", Key),
     # where the items live; empty until something is written there
     Column("store", Text, nullable=False, server_default="database"),
+    # its items pass a hook of its workers on their way: only a worker may add some
+    Column("hooked", Boolean, nullable=False, server_default=false()),
     Column("owner", Text),
     Column("metadata", JsonText),
     # how long after its last change the session is deleted; null: what the setting says

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from turnkeeper_storage.doorbell import RUN_TASK, make_celery
 from turnkeeper_storage.errors import ConfigurationError
@@ -15,6 +15,7 @@ from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.merge import SessionInputCallback
 from turnkeeper_worker.models.base import Model
+from turnkeeper_worker.persisting import BeforePersist
 from turnkeeper_worker.runner import Runner
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Any: what a lifespan yields is the user's own, and comes back as `RunContext.deps`.
 Lifespan: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
+T = TypeVar("T")
 ModelFactory: TypeAlias = Callable[[Settings], Model]
 
 
@@ -32,7 +34,9 @@ class Turnkeeper:
     object, or with nothing if it takes nothing; what it yields is `RunContext.deps`. `celery`: your own app,
     which gets our two tasks and is otherwise left alone. `session_factory(session_id)` gives the session that
     runs use instead of the one in the database; it may take a `tenant`, and our `database`, too.
-    `session_input_callback`: for agents without one of their own.
+    `session_input_callback`: for agents without one of their own; `session_input_callbacks`: by the names
+    that runs may ask for. `before_persist(items, context)` is given what a run is about to store, for each of
+    its turns, and returns what is stored instead.
     `model`: a function that makes the model client out of the settings, called on the worker's loop, at whose
     end it is closed; by default `settings.model_api` says which. `runner`: another way to take a turn.
     Settings come from `settings`, or the environment with what is given as keywords on top (see `Settings`).
@@ -48,6 +52,8 @@ class Turnkeeper:
         celery: Celery | None = None,
         session_factory: SessionFactory | None = None,
         session_input_callback: SessionInputCallback | None = None,
+        session_input_callbacks: Mapping[str, SessionInputCallback] | None = None,
+        before_persist: BeforePersist | None = None,
         model: ModelFactory | None = None,
         runner: Runner | None = None,
         settings: Settings | None = None,
@@ -61,6 +67,8 @@ class Turnkeeper:
         self.lifespan = lifespan
         self.session_factory = session_factory
         self.session_input_callback = session_input_callback
+        self.session_input_callbacks = _callbacks(session_input_callbacks)
+        self.before_persist = _function("before_persist", before_persist)
         self.model = model
         self.runner = runner
         self.celery = celery if celery is not None else _own_celery(self.settings)
@@ -98,6 +106,27 @@ def _by_name(agents: Sequence[Agent]) -> dict[str, Agent]:
             raise ConfigurationError(f"agents: two are named {agent.name!r}; give each a name of its own")
         named[agent.name] = agent
     return named
+
+
+def _callbacks(given: Mapping[str, SessionInputCallback] | None) -> dict[str, SessionInputCallback]:
+    named = dict(given or {})
+    for name, callback in named.items():
+        if not _is_name(name):
+            raise ConfigurationError(
+                f"session_input_callbacks: {name!r}; use names of 1 to 255 printable characters"
+            )
+        _function(f"session_input_callbacks, {name!r}", callback)
+    return named
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= 255 and value.isprintable()
+
+
+def _function(what: str, value: T) -> T:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{what}: {type(value).__name__}; use a function")
+    return value
 
 
 def _check_model(model: object, runner: Runner | None) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import (
@@ -30,8 +31,11 @@ from turnkeeper_storage.sessions.stores import StoreChange, store_change
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems, intend, standing_intent
 from turnkeeper_worker.outside import missing, noted
+from turnkeeper_worker.windows import Window, read_window
 
 OUTSIDE_SECONDS = 30.0
+# what is stored of a boundary's items, and the turns that each is of
+Persist: TypeAlias = Callable[[Sequence[Item], Sequence[int]], Awaitable[tuple[list[Item], list[int]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,25 @@ class Standing:
 class History:
     """The session of one run, as the run loop reads and adds to it.
 
-    `stored` is where the session's items live, by its row ("": nothing is written yet). All raise RunFailure
+    `stored` is where the session's items live, by its row ("": nothing is written yet); `persist` is the hook
+    on what a boundary adds. All raise RunFailure
     `store_mismatch` when this worker opens another store, `session_failed` for a fault of a user's class, and
     StoreUnavailable for a store that is away.
     """
 
     def __init__(
-        self, opened: Callable[[], Session], database: Database, lease_seconds: float, stored: str
+        self,
+        opened: Callable[[], Session],
+        database: Database,
+        lease_seconds: float,
+        stored: str,
+        persist: Persist | None = None,
     ) -> None:
         self._opened = opened
         self._database = database
         self._lease_seconds = lease_seconds
         self._stored = stored
+        self._persist = persist
 
     @property
     def store(self) -> str:
@@ -89,12 +100,15 @@ class History:
             )
         return session
 
-    async def read(self) -> list[Item]:
-        """The items that the session shows, in order."""
+    async def read(self, callback: object = None) -> list[Item]:
+        """The items that the session shows, in order; no more than a window among callbacks needs."""
         session = self._open()
         with _told():
             async with _in_time(session):
-                items = list(await session.get_items())
+                if isinstance(callback, Window):
+                    items = await read_window(session, callback)
+                else:
+                    items = list(await session.get_items())
         if any(map(is_sealed, items)):
             raise RunFailure(
                 "history_sealed",
@@ -125,6 +139,8 @@ class History:
         does not answer: the next attempt goes on from there.
         """
         session = self._open()
+        if self._persist is not None and entry.turns:
+            entry = Entry(*await self._persist(entry.items, entry.turns))
         if isinstance(session, TransactionalSession):
 
             async def add(uow: UnitOfWork) -> None:

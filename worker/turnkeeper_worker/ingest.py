@@ -67,10 +67,13 @@ def _add_run_task(app: Turnkeeper, link: HasRuntime) -> None:
         stream: bool = False,
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
+        session_input_callback: str | None = None,
     ) -> str:
         """Enqueue a run; repeated deliveries of one task are one run. The result is the run's id."""
         key = idempotency_key or f"celery:{task.request.id}"
-        request = EnqueueRequest(session_id, input, agent, key, stream, max_turns, metadata)
+        request = EnqueueRequest(
+            session_id, input, agent, key, stream, max_turns, metadata, session_input_callback
+        )
 
         def work() -> tuple[NewRun, Coroutine[Any, Any, Enqueued]]:
             new = new_run(request, tenant=tenant or settings.tenant, max_input_bytes=settings.max_input_bytes)

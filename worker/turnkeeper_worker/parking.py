@@ -36,6 +36,7 @@ class Parking:
         """
         record, lease, seconds = self._record, self._held.lease, self._around.settings.lease_seconds
         asked = [self._question(call) for call in calls]
+        hooked = self._around.before_persist is not None
         turn, store = record.turns[-1].turn, self._history.store
         entry = entry_at_park(record.brought, record.turns, record.calls, stored_turn=record.stored_turn)
         add = None
@@ -44,7 +45,9 @@ class Parking:
             if add is None:  # it stands outside, whatever comes of the transaction
                 record.stored_turn = turn
         return await self._around.database.transact(
-            lambda uow: park(uow, lease, record.run, asked, turn=turn, add=add, store=store, seconds=seconds)
+            lambda uow: park(
+                uow, lease, record.run, asked, turn=turn, add=add, store=store, hooked=hooked, seconds=seconds
+            )
         )
 
     async def complete(self) -> None:

@@ -34,7 +34,7 @@ from turnkeeper_worker.entries import entry_at_end
 from turnkeeper_worker.gates import Gatekeeper
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.history import Entry, History
-from turnkeeper_worker.merge import merge
+from turnkeeper_worker.merge import SessionInputCallback, merge
 from turnkeeper_worker.parking import Parking
 from turnkeeper_worker.run_record import RunRecord
 from turnkeeper_worker.runner import TurnOutcome, TurnRequest, take_turn
@@ -150,18 +150,30 @@ class RunLoop:
         if standing is not None:
             merged = Merged(list(standing.decided), standing.items)
         else:
-            history = await self._history.read()
-            merged = await merge(
-                history, run.input, self._agent.session_input_callback or self._around.callback
-            )
+            callback = self._callback()
+            merged = await merge(await self._history.read(callback), run.input, callback)
         self._state.merged = merged
         if run.options.stream:
-            await self._store_input(merged)
+            # what stands in an intent has passed the hook
+            entry = Entry.of(merged, [], 0) if standing is None else Entry(standing.items, [])
+            await self._store_input(merged, entry)
 
-    async def _store_input(self, merged: Merged) -> None:
+    def _callback(self) -> SessionInputCallback | None:
+        """The run's own, else the agent's, else the app's. Raises RunFailure `input_callback_unknown`."""
+        name, known = self._state.run.options.session_input_callback, self._around.callbacks
+        if name is None:
+            return self._agent.session_input_callback or self._around.callback
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise RunFailure(
+                "input_callback_unknown",
+                f"the run asks for session_input_callback {name!r}, this worker has: {names}",
+            )
+        return known[name]
+
+    async def _store_input(self, merged: Merged, entry: Entry) -> None:
         # A streamed run shows its input before the model speaks: a boundary of its own.
         run, seconds = self._state.run, self._around.settings.lease_seconds
-        entry = Entry.of(merged, [], 0)
         lease = self._held.lease
         add = await self._history.prepare(lease, run.id, INPUT, entry, merged.model_input)
         store = self._history.store

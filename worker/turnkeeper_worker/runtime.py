@@ -163,6 +163,8 @@ class Runtime:
                 deps=deps,
                 stopping=lambda: host is not None and host.is_stopping,
                 callback=app.session_input_callback,
+                callbacks=app.session_input_callbacks,
+                before_persist=app.before_persist,
                 publisher=publisher,
             )
             opener = session_opener(database, app.session_factory)

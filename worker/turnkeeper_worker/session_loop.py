@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable
@@ -23,7 +24,8 @@ from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_storage.verbs.release import release, release_missing_agent
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.held import HeldLease
-from turnkeeper_worker.history import Entry, History, Standing
+from turnkeeper_worker.history import Entry, History, Persist, Standing
+from turnkeeper_worker.persisting import persisted
 from turnkeeper_worker.run_loop import Outcome, RunLoop, Stopped, Surroundings
 
 log = logging.getLogger(__name__)
@@ -108,7 +110,12 @@ class SessionLoop:
             self._post.around.database,
             self._settings.lease_seconds,
             self._store,
+            self._hook(run),
         )
+
+    def _hook(self, run: Run) -> Persist | None:
+        hook = self._post.around.before_persist
+        return None if hook is None else partial(persisted, hook, run)
 
     async def _finish(self, job: Job, history: History, outcome: Outcome) -> Job | None:
         self._runs += 1

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.publisher import Publisher
 from turnkeeper_storage.settings import Settings
 from turnkeeper_worker.merge import SessionInputCallback
+from turnkeeper_worker.persisting import BeforePersist
 from turnkeeper_worker.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`callback` is the app's; an agent's own goes first. `deps` is the user's own, so Any.
+    """`callback` is the app's; an agent's own goes before it, and one of `callbacks` that a run names first.
+
+    `before_persist`: the app's hook on what is stored. `deps` is the user's own, so Any.
 
     `stopping` says that the worker is shutting down; `publisher` sends the deltas of streamed runs.
     """
@@ -28,4 +31,6 @@ class Surroundings:
     deps: Any
     stopping: Callable[[], bool]
     callback: SessionInputCallback | None = None
+    callbacks: Mapping[str, SessionInputCallback] = field(default_factory=dict)
+    before_persist: BeforePersist | None = None
     publisher: Publisher | None = None

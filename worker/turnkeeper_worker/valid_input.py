@@ -61,6 +61,16 @@ def window(items: Sequence[Item], limit: int | None) -> list[Item]:
     ]
 
 
+def cut_is_clear(items: Sequence[Item], start: int) -> bool:
+    """Whether `window` would cut at `start` just so if there were more items before these."""
+    if start >= len(items) or not _is_produced(items[start]):
+        return True
+    before = start
+    while before > 0 and _is_produced(items[before - 1]):
+        before -= 1
+    return before > 0
+
+
 def _paired(items: Sequence[Item]) -> set[int]:
     """The places of all items but of calls and outputs that have no partner."""
     kept: set[int] = set()

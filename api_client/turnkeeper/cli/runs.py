@@ -83,6 +83,9 @@ def enqueue(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Call the model streamed.")] = False,
     max_turns: Annotated[int | None, typer.Option(metavar="N", help="Over the agent's own.")] = None,
+    input_callback: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One of the worker's input callbacks, by its name.")
+    ] = None,
     metadata: Annotated[
         str | None, typer.Option(metavar="JSON", help="A JSON object that tools see.")
     ] = None,
@@ -102,6 +105,7 @@ def enqueue(
             idempotency_key=idempotency_key,
             stream=stream,
             max_turns=max_turns,
+            session_input_callback=input_callback,
             metadata=free,
         )
         run = handle.get() if wait is None else handle.wait(wait)

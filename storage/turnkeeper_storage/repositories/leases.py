@@ -205,17 +205,18 @@ _PARK = (
         runnable_since=None,
         parked_run=bindparam("b_run_id"),
         store=bindparam("b_store"),
+        hooked=bindparam("b_hooked"),
         updated_at=now(),
     )
     .returning(S.epoch)
 )
 
 
-async def park(uow: UnitOfWork, lease: Lease, run_id: str, store: str) -> None:
+async def park(uow: UnitOfWork, lease: Lease, run_id: str, store: str, *, hooked: bool = False) -> None:
     """Give the lease back with this run parked in the session: nothing can run before a decision.
 
-    `store`: where the session's items live. Raises LeaseLost.
+    `store`: where the session's items live; `hooked`: only a worker may add some. Raises LeaseLost.
     """
-    values = _mine(lease) | {"b_run_id": run_id, "b_store": store}
+    values = _mine(lease) | {"b_run_id": run_id, "b_store": store, "b_hooked": hooked}
     if (await uow.execute(_PARK, values)).one_or_none() is None:
         raise LeaseLost(lease.session_key, lease.epoch)

@@ -51,13 +51,13 @@ async def is_new(uow: UnitOfWork, key: str) -> bool:
 _PLACE = (
     update(sessions)
     .where(S.session_key == _KEY)
-    .values(next_seq=2, parked_run=bindparam("b_parked"), updated_at=now())
+    .values(next_seq=2, parked_run=bindparam("b_parked"), hooked=bindparam("b_hooked"), updated_at=now())
 )
 
 
-async def place(uow: UnitOfWork, key: str, parked_run: str | None) -> None:
+async def place(uow: UnitOfWork, key: str, parked_run: str | None, *, hooked: bool) -> None:
     """The first place in the queue is taken, by this parked run or by one that is queued (None)."""
-    await uow.execute(_PLACE, {"b_key": key, "b_parked": parked_run})
+    await uow.execute(_PLACE, {"b_key": key, "b_parked": parked_run, "b_hooked": hooked})
 
 
 async def put_run(uow: UnitOfWork, run: Run, given_digest: str) -> None:

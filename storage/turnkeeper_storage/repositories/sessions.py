@@ -32,7 +32,7 @@ _FREE = or_(S.lease_until.is_(None), S.lease_until < now())
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session's row. `is_leased`: a live lease on the database's clock."""
+    """A session's row. `is_leased`: a live lease on the database's clock; `hooked`: see the table."""
 
     session_key: str
     tenant: str
@@ -41,6 +41,7 @@ class SessionRow:
     is_leased: bool
     parked_run: str | None
     epoch: int = 0
+    hooked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def give_seq_back(uow: UnitOfWork, key: str) -> None:
     await uow.execute(_GIVE_SEQ_BACK, {"b_key": key})
 
 
-_LOCK = select(S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run, S.epoch).where(
+_LOCK = select(S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run, S.epoch, S.hooked).where(
     S.session_key == _KEY
 )
 _LOCK_FOR_UPDATE = _LOCK.with_for_update(key_share=True)
@@ -136,7 +137,7 @@ async def find(uow: UnitOfWork, key: str, tenant: str) -> SessionRow | None:
 
 
 def _as_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
-    return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6])
+    return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6], bool(row[7]))
 
 
 _TAKE_POSITIONS = (

@@ -55,4 +55,4 @@ async def cancel_waiting(uow: UnitOfWork, session: SessionRow, run: Run) -> Canc
 
 
 def _needs_worker(session: SessionRow, run: Run) -> bool:
-    return run.parked_turn is not None and session.store != DATABASE
+    return run.parked_turn is not None and (session.store != DATABASE or session.hooked)

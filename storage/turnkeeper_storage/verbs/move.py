@@ -45,6 +45,7 @@ async def export_state(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> J
         approvals=await approvals.list_of_run(uow, key, run_id),
         events=await events.list_after(uow, key, run_id),
         stored=await run_states.stored_items(uow, key, run_id),
+        hooked=session.hooked,
     )
     return state.as_json()
 
@@ -69,7 +70,7 @@ async def import_state(uow: UnitOfWork, document: Json, tenant: str) -> Run:
     await run_states.put_approvals(uow, state.approvals)
     await events.add(uow, key, state.events)
     parks = run.status is RunStatus.AWAITING_APPROVAL
-    await run_states.place(uow, key, run.id if parks else None)
+    await run_states.place(uow, key, run.id if parks else None, hooked=state.hooked)
     await sessions.set_runnable(uow, key, not parks)
     stands = await runs.get(uow, key, run.id, tenant)
     return stands or run

@@ -50,6 +50,7 @@ async def park(
     turn: int,
     add: AddItems | None,
     store: str = "database",
+    hooked: bool = False,
     seconds: float,
 ) -> Parked | None:
     """Ask a person about calls of the committed turn `turn`, and give the lease back.
@@ -57,7 +58,8 @@ async def park(
     None when the run's cancel was asked for: nothing is written, the lease is kept, go on and see the cancel.
     `add` adds the boundary's items, up to and including the calls of the turn and none of its outputs; it is
     not called when the run parked in this turn before. `store`: "database" only when items may be appended
-    there by this package as they are; anything else leaves the end of a cancelled run to a worker.
+    there by this package as they are; anything else, or `hooked`, leaves the end of a cancelled run to a
+    worker.
 
     A call that was approved and whose tool has changed since is asked about again in just this way: give it
     with the tool's new digest (a call asked about n times has n approvals). A call in doubt cannot be decided
@@ -85,7 +87,7 @@ async def park(
     await approvals_repository.ask(uow, lease.session_key, run.id, run.tenant, approvals, deadlines)
     asked = await approvals_repository.pending(uow, lease.session_key, run.id)
     await _tell(uow, parked, asked, len(approvals))
-    await leases.park(uow, lease, run.id, store)
+    await leases.park(uow, lease, run.id, store, hooked=hooked)
     return Parked(parked, asked)
 
 

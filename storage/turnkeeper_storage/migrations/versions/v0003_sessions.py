@@ -23,6 +23,9 @@ KEY = key_column_type()
 
 
 def upgrade() -> None:
+    op.add_column(
+        "turnkeeper_sessions", sa.Column("hooked", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
     op.add_column("turnkeeper_sessions", sa.Column("owner", sa.Text(), nullable=True))
     op.add_column("turnkeeper_sessions", sa.Column("retention_seconds", sa.Float(), nullable=True))
     op.create_index(
@@ -65,3 +68,4 @@ def downgrade() -> None:
     op.drop_index("ix_turnkeeper_sessions_retention", table_name="turnkeeper_sessions")
     op.drop_column("turnkeeper_sessions", "retention_seconds")
     op.drop_column("turnkeeper_sessions", "owner")
+    op.drop_column("turnkeeper_sessions", "hooked")
