@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.host import Host
 from turnkeeper_worker.merge import SessionInputCallback
 from turnkeeper_worker.models.client import make_model
+from turnkeeper_worker.persisting import BeforePersist
 from turnkeeper_worker.run_loop import Surroundings
 from turnkeeper_worker.runner import ModelRunner
 from turnkeeper_worker.session_loop import Post
@@ -136,6 +137,8 @@ async def running_worker(
     deps: object = None,
     session_factory: SessionFactory | None = None,
     session_input_callback: SessionInputCallback | None = None,
+    session_input_callbacks: Mapping[str, SessionInputCallback] | None = None,
+    before_persist: BeforePersist | None = None,
     delivers: bool = True,
     starts: bool = True,
     **settings: object,
@@ -150,6 +153,8 @@ async def running_worker(
         agents=agents,
         session_factory=session_factory,
         session_input_callback=session_input_callback,
+        session_input_callbacks=session_input_callbacks,
+        before_persist=before_persist,
         settings=load_settings(**{**fixed, **places, **settings}),
     )
     async with contextlib.AsyncExitStack() as stack:
@@ -176,6 +181,8 @@ async def running_worker(
             deps=deps,
             stopping=lambda: hosts[0].is_stopping,
             callback=session_input_callback,
+            callbacks=app.session_input_callbacks,
+            before_persist=before_persist,
             publisher=publisher,
         )
         bell, changes = RecordingBell(), list[QueueChange]()
