@@ -296,3 +296,50 @@ async def test_a_retry_after_a_crash_adds_what_the_hook_made_the_first_time(migr
         assert [item["nth"] for item in await session.get_items()] == [1, 2]
         assert asked == 2
         await asyncio.wait_for(worker.host.stop(6.0), 10)
+
+
+@pytest.mark.parametrize(
+    "given", ["hello", [user_message("hello"), user_message("again")]], ids=["text", "items"]
+)
+async def test_a_callback_is_asked_once_a_run_and_not_for_later_turns_nor_when_it_goes_on(
+    migrated_url: str, given: str | list[Item]
+) -> None:
+    asked: list[list[str]] = []
+
+    def noting(history: list[Item], new_items: list[Item]) -> list[Item]:
+        asked.append(texts(new_items))
+        return [*history, *new_items]
+
+    script = [calls(("look", {})), calls(("refund", {"order": 7})), text("done")]
+    async with (
+        ScriptedModel(*script) as model,
+        running_worker(migrated_url, model, agents=[agent], session_input_callback=noting) as worker,
+    ):
+        run = await worker.client.enqueue("s", given, agent="support")
+        waiting = await run.wait(10)
+        await worker.client.session("t").add_items([user_message("elsewhere")])
+        await worker.client.approve(waiting.approvals[0].id, by="ana")
+
+        async def has_ended() -> bool:
+            return (await run.get()).status is RunStatus.COMPLETED
+
+        await eventually(has_ended)
+        assert asked == [["hello"] if given == "hello" else ["hello", "again"]]
+        assert len(model.requests) == 3
+
+
+async def test_a_callback_may_turn_the_order_around_and_the_store_keeps_it(migrated_url: str) -> None:
+    def reversed_(history: list[Item], new_items: list[Item]) -> list[Item]:
+        return [*reversed(new_items), *reversed(history)]
+
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_url, model, agents=[agent], session_input_callback=reversed_) as worker,
+    ):
+        session = worker.client.session("s")
+        await session.add_items([user_message("one"), user_message("two")])
+        new = [user_message("three"), user_message("four")]
+        await (await worker.client.enqueue("s", new, agent="support")).wait(10)
+        assert shown(model.requests[0]) == ["four", "three", "two", "one"]
+        # what the run brought, in the order that the model was shown
+        assert texts(await session.get_items())[:4] == ["one", "two", "four", "three"]
