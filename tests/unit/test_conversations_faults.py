@@ -318,6 +318,15 @@ async def test_a_server_that_cannot_be_reached_is_tried_again_and_told(
 
 
 @BOTH
+@pytest.mark.parametrize("key", ["line\nbreak", "schlüssel\u2026"])
+async def test_a_key_that_is_none_is_a_matter_of_configuration(client: AsyncOpenAI, key: str) -> None:
+    session = OpenAIConversationsSession("s", client=client.with_options(api_key=key))
+    with pytest.raises(ConfigurationError, match="api_key") as caught:
+        await session.add_items(messages(1))
+    assert key not in str(caught.value)
+
+
+@BOTH
 @pytest.mark.parametrize("url", ["ftp://host/v1", "not a url"])
 async def test_an_address_that_is_none_is_a_matter_of_configuration(client: AsyncOpenAI, url: str) -> None:
     session = OpenAIConversationsSession("s", client=client.with_options(base_url=url))
