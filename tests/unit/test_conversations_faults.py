@@ -179,6 +179,18 @@ async def test_a_beginning_stands_when_the_api_goes_away_in_between(
     assert kept(server) == [f"message {n}" for n in range(20)]
 
 
+async def test_a_pop_between_a_mark_and_an_add_does_not_hide_the_add(
+    server: ConversationsServer, session: OpenAIConversationsSession
+) -> None:
+    await session.add_items(messages(2))
+    await session.mark()
+    await session.pop_item()
+    server.plan("add", Drop(applied=True))
+    await session.add_items(messages(1, start=5))
+
+    assert kept(server) == ["message 0", "message 5"]
+
+
 async def test_an_add_cannot_be_told_from_others_when_its_end_is_gone(
     server: ConversationsServer, session: OpenAIConversationsSession
 ) -> None:
@@ -303,6 +315,15 @@ async def test_a_server_that_cannot_be_reached_is_tried_again_and_told(
     while trace is not None:  # the client's errors hold the request
         assert isinstance(trace, TurnkeeperError)
         trace = trace.__cause__
+
+
+@BOTH
+@pytest.mark.parametrize("key", ["line\nbreak", "schlüssel\u2026"])
+async def test_a_key_that_is_none_is_a_matter_of_configuration(client: AsyncOpenAI, key: str) -> None:
+    session = OpenAIConversationsSession("s", client=client.with_options(api_key=key))
+    with pytest.raises(ConfigurationError, match="api_key") as caught:
+        await session.add_items(messages(1))
+    assert key not in str(caught.value)
 
 
 @BOTH

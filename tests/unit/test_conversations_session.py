@@ -226,7 +226,7 @@ async def test_a_conversation_that_was_given_is_used_and_emptied_and_stays(
     await own.add_items(messages(1))
     given = server.only().id
     if by == "id":
-        session = OpenAIConversationsSession(given, client=client, conversations=MemoryConversationIds())
+        session = OpenAIConversationsSession(given, client=client)
     else:
         session = OpenAIConversationsSession("s", client=client, conversation_id=given)
 
@@ -238,6 +238,19 @@ async def test_a_conversation_that_was_given_is_used_and_emptied_and_stays(
     await session.add_items(messages(1, start=7))
     assert kept(server) == ["message 7"]
     assert server.count("create") == 1
+
+
+async def test_an_id_does_not_lead_past_what_is_remembered(
+    server: ConversationsServer, client: AsyncOpenAI, opened: Opener
+) -> None:
+    """To a conversation of another tenant, say."""
+    await OpenAIConversationsSession("own", client=client).add_items(messages(1))
+    guessed = opened(server.only().id)
+
+    assert await guessed.get_items() == []
+    await guessed.add_items(messages(1, start=1))
+    assert await guessed.get_items() == messages(1, start=1)
+    assert len(server.kept) == 2
 
 
 async def test_a_session_object_alone_remembers_its_conversation(

@@ -68,6 +68,11 @@ async def test_a_wrong_key_is_told_and_not_shown(server: ConversationsServer) ->
     assert "sk-wrong" not in repr(Where("sk-wrong"))
 
 
+async def test_an_address_that_is_none_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="base_url"):
+        await hold(Where("k", "http://host:port/v1"))
+
+
 async def test_sessions_of_a_loop_share_a_client_until_the_last_gives_it_back() -> None:
     first, second = await asyncio.gather(hold(HERE), hold(HERE))
     other = await hold(Where("another", HERE.base_url))

@@ -138,6 +138,8 @@ async def test_a_second_run_goes_on_with_the_conversation_of_the_first(
         assert shown(model.requests[2]) == [*first, "again"]
         assert place.items == [*first, "again", "another"]
         assert place.server.count("create") == 1
+        # one look per run to read, and one per add of what stands before it, once there is a conversation
+        assert place.server.count("list") == (4 if stream else 2)
 
 
 async def test_a_long_turn_goes_in_chunks(migrated_sqlite: str, place: Place) -> None:

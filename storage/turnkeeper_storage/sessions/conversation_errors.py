@@ -28,7 +28,8 @@ def explained(error: Exception, seconds: float) -> Exception:
     if isinstance(error, json.JSONDecodeError):
         return unreadable("its answer is no JSON")
     causes = _causes(error)
-    if causes & _NEVER_MADE:
+    # of a header, in a transport: a ValueError
+    if causes & _NEVER_MADE or isinstance(error, ValueError):
         return ConfigurationError(
             "a request to the Conversations API cannot be made; check base_url and api_key "
             "(OPENAI_BASE_URL, OPENAI_API_KEY)"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from turnkeeper_storage.sessions.conversation_api import ConversationApi
 
 T = TypeVar("T")
-# a session id that begins with it is a conversation's own
+# a session id that begins with it is a conversation's own, where nothing else says which it is
 PREFIX = "conv_"
 _CONVERSATION = re.compile(r"[A-Za-z0-9_-]{1,255}")
 log = logging.getLogger(__name__)
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 class OpenAIConversationsSession:
     """A history in a conversation of OpenAI's API, or of a server that speaks it.
 
-    Which conversation: the one that `session_id` names when it begins with `conv_`; the one of
-    `conversation_id`; else one that is made at the first add, and found again through `conversations`.
-    Without these only this object knows it (`conversation_id` says which it is), so a factory gives them.
+    Which conversation: with `conversations` one that is made at the first add, and found again through them;
+    else the one of `conversation_id`, or of a `session_id` that begins with `conv_`. Without any of these one
+    is made that only this object knows (its `conversation_id` says which it is).
 
     `clear_session` deletes a conversation that was made, and the next add makes a new one; one that was given
     is emptied. Without `client` (which stays yours) all sessions of a loop share one for their `api_key` and
@@ -76,8 +76,9 @@ class OpenAIConversationsSession:
         self.session_settings = session_settings
         self.tenant = ids.check_session_id(tenant, field="tenant")
         self.session_key = ids.session_key(tenant, session_id)
-        self._given = _given(session_id, conversation_id)
-        self._conversations = conversations or MemoryConversationIds()
+        # An id from outside must not lead past what is remembered, to a conversation of somebody else's.
+        self._given = _given(session_id, conversation_id) if conversations is None else None
+        self._conversations = MemoryConversationIds() if conversations is None else conversations
         self._seen = self._given
         self._client = client
         self._where = Where(api_key, base_url)

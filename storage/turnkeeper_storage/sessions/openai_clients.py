@@ -102,10 +102,16 @@ def _make(where: Where) -> AsyncOpenAI:
         raise ConfigurationError(
             "there is no key for the Conversations API; give api_key, or set OPENAI_API_KEY"
         )
-    return AsyncOpenAI(
-        # The client wants a key; a server of one's own without one ignores it.
-        api_key=key or "none",
-        base_url=settings.openai_base_url,
-        max_retries=0,
-        http_client=DefaultAioHttpClient(),
-    )
+    try:
+        return AsyncOpenAI(
+            # The client wants a key; a server of one's own without one ignores it.
+            api_key=key or "none",
+            base_url=settings.openai_base_url,
+            max_retries=0,
+            http_client=DefaultAioHttpClient(),
+        )
+    except Exception as error:  # noqa: BLE001 - its text may quote an address with a password
+        raise ConfigurationError(
+            f"no client for the Conversations API can be made ({type(error).__name__}); check base_url or "
+            "OPENAI_BASE_URL"
+        ) from None
