@@ -25,8 +25,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     """Starts `turnkeeper dev agents` in a folder of the test; what still runs is killed."""
     started: list[Dev] = []
 
-    def begin(*options: str, env: dict[str, str] | None = None) -> Dev:
-        dev = Dev(tmp_path, *options, env=env)
+    def begin(*options: str, env: dict[str, str] | None = None, module: str = "agents") -> Dev:
+        dev = Dev(tmp_path, *options, env=env, module=module)
         started.append(dev)
         return dev
 
@@ -155,8 +155,7 @@ def test_a_second_ctrl_c_kills(start: Callable[..., Dev], tmp_path: Path) -> Non
     assert dev.left() == []
 
 
-def test_a_module_that_is_not_there_is_told_at_once(start: Callable[..., Dev], tmp_path: Path) -> None:
-    (tmp_path / "agents.py").unlink()
-    dev = start()
+def test_a_module_that_is_not_there_is_told_at_once(start: Callable[..., Dev]) -> None:
+    dev = start(module="nowhere")
     assert dev.code_within(20) == 2
-    assert "MODULE: there is no module 'agents' here; run this where agents.py is" in dev.output
+    assert "MODULE: there is no module 'nowhere' here; run this where nowhere.py is" in dev.output

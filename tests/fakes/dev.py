@@ -43,15 +43,17 @@ def write_agents(folder: Path, instructions: str = "Help with orders.") -> None:
 
 
 class Dev:
-    """A `turnkeeper dev agents` process in a folder."""
+    """A `turnkeeper dev agents` process in a folder, or of another module."""
 
-    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, env: dict[str, str] | None = None, module: str = "agents"
+    ) -> None:
         self.folder = folder
         self.env = newcomers_environment() | (env or {})
         self._log = folder / "dev.log"
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*COMMAND, "dev", "agents", *options],
+                [*COMMAND, "dev", module, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -155,6 +155,7 @@ def test_an_input_comes_from_standard_input_or_a_file(lite: Cli, tmp_path: Path)
         (("sessions", "add", "s", "Hi", "--role", "robot"), "use one of: user, assistant"),
         (("sessions", "clear", "s"), "add --yes"),
         (("runs", "--database-url", "mysql://x", "list"), "use postgresql://… or sqlite:///…"),
+        (("worker", "pytest"), "'pytest' has no Turnkeeper instance (it is an installed package; run this"),
         (("worker", "no_such_module"), "there is no module 'no_such_module' here"),
         (("worker", "agents.py"), "name the module"),
     ],

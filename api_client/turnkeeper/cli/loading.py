@@ -73,9 +73,12 @@ def _only(module: ModuleType) -> Turnkeeper:
     found = {name: value for name, value in vars(module).items() if isinstance(value, _type())}
     distinct = {id(value): name for name, value in found.items()}
     if not distinct:
+        # `agents` is the name of a well-known package too
+        is_installed = "site-packages" in (module.__file__ or "")
+        name = module.__name__
+        where = f" (it is an installed package; run this where {name}.py is)" if is_installed else ""
         raise ConfigurationError(
-            f"MODULE: {module.__name__!r} has no Turnkeeper instance; "
-            "write `turnkeeper = Turnkeeper(agents=[…])`"
+            f"MODULE: {name!r} has no Turnkeeper instance{where}; write `turnkeeper = Turnkeeper(agents=[…])`"
         )
     if len(distinct) > 1:
         names = ", ".join(sorted(found))
