@@ -17,9 +17,11 @@ from tests.conformance.parking import (
     reject,
 )
 from turnkeeper_storage.approvals import REJECTED_TEXT
-from turnkeeper_storage.items import Item
+from turnkeeper_storage.errors import SessionBusy
+from turnkeeper_storage.items import Item, user_message
 from turnkeeper_storage.model import ApprovalStatus, CallStatus, EventType, RunStatus
 from turnkeeper_storage.outputs import CANCELLED_TEXT
+from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 
 
 def output(call_id: str, text: str) -> Item:
@@ -139,3 +141,29 @@ async def test_a_run_of_a_store_outside_is_ended_by_a_worker(parking: Parking, d
     assert (closed.status, closed.output) == (CallStatus.CLOSED, CANCELLED_TEXT)
     await parking.finish(job, status=RunStatus.CANCELLED)
     await check_agreement(parking, parked.run)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["decided", "handed over"])
+async def test_a_history_is_not_edited_while_its_calls_stand_without_outputs(
+    parking: Parking, is_cancelled: bool
+) -> None:
+    parked = await parking.parked("call_1", store="redis" if is_cancelled else "database")
+    if is_cancelled:
+        await parking.cancel(parked.run)
+    else:
+        await parking.decide(parked.approvals[0], approve())
+    assert (await parking.run(parked.run)).status is RunStatus.QUEUED
+    session = SQLAlchemySession("s", database=parking.database)
+    before = await parking.history()
+    for edit in (
+        session.pop_item(),
+        session.add_items([user_message("between")]),
+        session.clear_session(),
+        session.replace_items([]),
+    ):
+        with pytest.raises(SessionBusy) as refused:
+            await edit
+        assert refused.value.status == "queued"
+    assert await parking.history() == before
+    await parking.finish_resumed(await parking.take())
+    assert (await session.pop_item()) is not None

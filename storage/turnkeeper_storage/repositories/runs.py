@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Row, and_, bindparam, func, insert, or_, select, update
 
 from turnkeeper_storage.model import NewRun as NewRun
 from turnkeeper_storage.model import Run, RunError, RunOptions, RunStatus, Usage
@@ -167,6 +167,20 @@ _ACTIVE = select(R.id, R.status).where(R.session_key == _KEY, ACTIVE)
 async def active(uow: UnitOfWork, key: str) -> tuple[str, RunStatus] | None:
     """The run that works in, or is parked in, the session."""
     row = (await uow.execute(_ACTIVE, {"b_key": key})).one_or_none()
+    return None if row is None else (row[0], RunStatus(row[1]))
+
+
+# A run that was decided, or handed over to be cancelled, has calls in the history whose outputs are to come.
+_IN_HISTORY = or_(
+    R.status.in_([RunStatus.RUNNING.value, RunStatus.AWAITING_APPROVAL.value]),
+    and_(R.status == RunStatus.QUEUED.value, R.parked_turn.is_not(None)),
+)
+_BUSY = select(R.id, R.status).where(R.session_key == _KEY, OPEN, _IN_HISTORY).order_by(R.seq).limit(1)
+
+
+async def busy(uow: UnitOfWork, key: str) -> tuple[str, RunStatus] | None:
+    """The run that is not through with the session's history: at work, parked, or on its way on from there."""
+    row = (await uow.execute(_BUSY, {"b_key": key})).one_or_none()
     return None if row is None else (row[0], RunStatus(row[1]))
 
 

@@ -1,4 +1,7 @@
-"""Edits of a history from outside a run: refused while a run works in, or is parked in, the session."""
+"""Edits of a history from outside a run: refused while a run works in, or is parked in, the session.
+
+Also when its last decision was made and no worker has it yet: its calls stand there without their outputs.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,6 @@ async def replace(uow: UnitOfWork, key: str, tenant: str, session_id: str, new: 
 
 
 async def _refuse_while_active(uow: UnitOfWork, key: str, session_id: str) -> None:
-    active = await runs.active(uow, key)
-    if active is not None:
-        raise SessionBusy(session_id, active[0], active[1].value)
+    busy = await runs.busy(uow, key)
+    if busy is not None:
+        raise SessionBusy(session_id, busy[0], busy[1].value)
