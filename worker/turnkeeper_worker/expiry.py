@@ -6,7 +6,7 @@ import logging
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Rings
-from turnkeeper_storage.errors import NotFound
+from turnkeeper_storage.errors import DatabaseUnavailable, NotFound
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.decide import Decided
 from turnkeeper_storage.verbs.expire import due, expire
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 async def expire_due(database: Database, bell: Rings, limit: int = LIMIT) -> int:
     """Expire up to `limit` approvals whose time is over, and wake the runs that go on; how many expired.
 
-    Each has a transaction of its own. Raises DatabaseUnavailable.
+    Each has a transaction of its own, and one that goes wrong is passed over. Raises DatabaseUnavailable.
     """
     count = 0
     for key, approval_id in await database.read(lambda uow: due(uow, limit)):
@@ -41,4 +41,9 @@ async def _expire(database: Database, key: str, approval_id: str) -> Decided | N
     try:
         return await database.transact(once)
     except NotFound:  # its session was deleted meanwhile
+        return None
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - one that cannot be read or written must not hold up the others
+        log.error("approval %s does not expire (%s): look at it", approval_id, type(error).__name__)
         return None

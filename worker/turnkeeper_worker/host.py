@@ -111,9 +111,12 @@ class Host:
 
     async def _look_around(self) -> int:
         # Runs that nobody may decide on any more go on with this very sweep; the bell is for other workers.
-        if not self.is_stopping:
-            await expire_due(self._database, self._post.bell)
-        return await self.sweep()
+        try:
+            if not self.is_stopping:
+                await expire_due(self._database, self._post.bell)
+        finally:  # whatever is wrong with approvals: sessions without a holder are looked for
+            taken = await self.sweep()
+        return taken
 
     async def sweep(self) -> int:
         """Take stale sessions, as many as there are free slots; how many were taken."""

@@ -179,7 +179,7 @@ _BUSY = select(R.id, R.status).where(R.session_key == _KEY, OPEN, _IN_HISTORY).o
 
 
 async def busy(uow: UnitOfWork, key: str) -> tuple[str, RunStatus] | None:
-    """The run that is not through with the session's history: at work, parked, or on its way on from there."""
+    """The run that is not through with the session's history: at work, parked, or on its way from there."""
     row = (await uow.execute(_BUSY, {"b_key": key})).one_or_none()
     return None if row is None else (row[0], RunStatus(row[1]))
 
