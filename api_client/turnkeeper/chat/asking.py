@@ -42,7 +42,7 @@ class Asking:
             )
             return
         in_doubt = approval.reason is ApprovalReason.IN_DOUBT
-        self._screen.note(_question(approval))
+        self._screen.question(_question(approval))
         while True:
             answer = self._answer(PROMPT_IN_DOUBT if in_doubt else PROMPT)
             try:
@@ -78,12 +78,12 @@ class Asking:
         outcome = outcomes.get(word.lower())
         if outcome is None:
             return False
-        output = rest.strip() or None if outcome == "happened" else None
+        output = rest.strip() if outcome == "happened" else None
         self._client.resolve(approval.id, by=self._by, outcome=outcome, output=output)
         return True
 
     def _arguments(self, approval: ApprovalSnapshot) -> str:
-        self._screen.note(f"arguments as JSON, now: {json.dumps(approval.arguments, ensure_ascii=False)}")
+        self._screen.question(f"arguments as JSON, now: {json.dumps(approval.arguments, ensure_ascii=False)}")
         return self._answer("arguments: ")
 
     def _answer(self, prompt: str) -> str:

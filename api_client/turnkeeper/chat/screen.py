@@ -38,9 +38,13 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A line beside the conversation; a long one is cut."""
+        shown = clean(text)
+        self.question(shown if len(shown) <= LONG else shown[: LONG - 1] + "…")
+
+    def question(self, text: str) -> None:
+        """The same, never cut: nobody consents to what is not shown."""
         self.end_line()
         shown = clean(text)
-        shown = shown if len(shown) <= LONG else shown[: LONG - 1] + "…"
         coloured = f"{DIM}{shown}{RESET}" if self._has_colour else shown
         sys.stderr.write(_encodable(coloured, sys.stderr.encoding) + "\n")
         sys.stderr.flush()
