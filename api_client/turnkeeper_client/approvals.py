@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -12,10 +11,11 @@ from turnkeeper_client.backend import Backend
 from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage.admission import check_text
 from turnkeeper_storage.approvals import Decision, raise_conflict
+from turnkeeper_storage.editing import check_edit
 from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import AgentRecord, Approval, ApprovalStatus, Run, RunStatus
-from turnkeeper_storage.repositories import agents, approvals, runs
+from turnkeeper_storage.model import Approval, ApprovalStatus, Run, RunStatus
+from turnkeeper_storage.repositories import approvals, runs
 from turnkeeper_storage.repositories.approvals import ApprovalFilter
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -128,7 +128,7 @@ class AsyncApprovals:
         """A parked run as one versioned JSON document. Raises NotFound, NotParked."""
         key = checks.run_key(run_id)
         database = await self._backend.database()
-        return await database.read(lambda uow: move.export_state(uow, key, run_id, self.tenant))
+        return await database.transact(lambda uow: move.export_state(uow, key, run_id, self.tenant))
 
     async def import_state(self, document: Json) -> RunSnapshot:
         """Put the run of a document into its session of this client's tenant, which must be new.
@@ -161,17 +161,7 @@ class AsyncApprovals:
 
     async def _check_edited(self, approval_id: str, arguments: str) -> None:
         key = decisions.approval_key(approval_id)
-
-        async def look(uow: UnitOfWork) -> tuple[Approval, Run, list[AgentRecord]]:
-            approval = await approvals.get(uow, key, approval_id, self.tenant)
-            run = await runs.get(uow, key, approval.run_id, self.tenant) if approval else None
-            if approval is None or run is None:
-                raise NotFound("approval", approval_id)
-            return approval, run, await agents.list_agents(uow)
-
-        approval, run, registered = await (await self._backend.database()).read(look)
-        # the import and a large schema take a while: not on the caller's loop
-        await asyncio.to_thread(decisions.check_edited, arguments, approval.tool, run.agent, registered)
+        await check_edit(await self._backend.database(), key, approval_id, self.tenant, arguments)
 
     async def _snapshot(self, run_id: str) -> RunSnapshot:
         key = checks.run_key(run_id)

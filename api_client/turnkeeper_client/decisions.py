@@ -5,20 +5,18 @@ Every error names the field, describes the value without its content, and says w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import check_flag
 from turnkeeper_storage.approvals import IN_DOUBT_KINDS, Decision, DecisionKind, check_decision
+from turnkeeper_storage.edited_arguments import in_one_form
 from turnkeeper_storage.errors import InputTooLarge, InvalidInput, NotFound
-from turnkeeper_storage.items import Item, Json, as_items, canonical, decode, encode
-from turnkeeper_storage.model import AgentRecord, ApprovalStatus
+from turnkeeper_storage.items import CALL_TYPES, OUTPUT_TYPES, Item, Json, as_items, decode, encode
+from turnkeeper_storage.model import ApprovalStatus
 
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
-
-REMEDY = "give arguments that the tool's schema allows; `turnkeeper agents --json` shows it"
+# A second output of a call would tear the turn that waits for it, and a call would wait for ever.
+NOT_ADDED = CALL_TYPES | OUTPUT_TYPES | {"mcp_approval_request", "mcp_approval_response"}
 
 
 def approval_key(approval_id: str, *, field: str = "approval_id") -> str:
@@ -58,7 +56,7 @@ def approval_of(
     by: str, note: str | None, arguments: Mapping[str, Json] | str | None, sticky: bool, *, limit: int
 ) -> Decision:
     """The decision to approve; `limit` is of the arguments, in bytes. Raises InvalidInput, InputTooLarge."""
-    text = None if arguments is None else _as_text(_in_one_form(arguments), "arguments", limit)
+    text = None if arguments is None else _as_text(in_one_form(arguments), "arguments", limit)
     return _checked(DecisionKind.APPROVE, by, note, arguments=text, sticky=check_flag(sticky, "sticky"))
 
 
@@ -81,25 +79,14 @@ def resolution_of(by: str, outcome: str, output: Json, note: str | None, *, limi
 
 def check_added(value: str | list[Item], *, limit: int) -> list[Item]:
     """Items to put beside the outputs of a parked turn, copied. Raises InvalidInput, InputTooLarge."""
-    items: list[Item] = decode(_as_text(as_items(value), "input", limit))
+    given = as_items(value)
+    for index, item in enumerate(given):
+        if item.get("type") in NOT_ADDED:
+            raise InvalidInput(
+                f"input[{index}]", f"is a {item['type']}", "add messages: calls and outputs are the run's own"
+            )
+    items: list[Item] = decode(_as_text(given, "input", limit))
     return items
-
-
-def check_edited(arguments: str, tool: str, agent: str, registered: Sequence[AgentRecord]) -> None:
-    """Hold edited arguments against the tool's JSON schema, as workers registered it for this agent.
-
-    Raises InvalidInput that names the place. Where no schema is known the worker has the last word.
-    """
-    schema = _schema_of(tool, agent, registered)
-    if schema is None:
-        return
-    try:
-        value = decode(arguments)
-    except (ValueError, RecursionError):
-        raise InvalidInput("arguments", "are no JSON", 'send an object, e.g. {"amount": 5}') from None
-    fault = _first_fault(value, schema)
-    if fault is not None:
-        raise InvalidInput(_place(fault), _explained(fault), REMEDY)
 
 
 def _checked(
@@ -116,69 +103,9 @@ def _checked(
     return check_decision(Decision(kind, by, note, arguments, sticky, output))
 
 
-def _in_one_form(arguments: Mapping[str, Json] | str) -> str:
-    """One text for equal objects, so that the same edit again is the same decision; other texts as given."""
-    value: Json = arguments
-    if isinstance(arguments, str):
-        try:
-            value = decode(arguments)
-        except (ValueError, RecursionError):
-            return arguments
-        if not isinstance(value, dict):
-            return arguments
-    encode(value, field="arguments")  # whose errors name the field
-    return encode(decode(canonical(value)))
-
-
 def _as_text(value: Json, field: str, limit: int) -> str:
     text = value if isinstance(value, str) else encode(value, field=field)
     size = len(text.encode(errors="surrogatepass"))
     if size > limit:
         raise InputTooLarge(field, size, limit)
     return text
-
-
-def _schema_of(tool: str, agent: str, registered: Sequence[AgentRecord]) -> Mapping[str, Json] | None:
-    record = next((one for one in registered if one.name == agent), None)
-    for definition in record.tools if record else ():
-        if definition.get("type") == "function" and definition.get("name") == tool:
-            schema = definition.get("parameters")
-            return schema if isinstance(schema, Mapping) else None
-    return None
-
-
-def _first_fault(value: Json, schema: Mapping[str, Json]) -> ValidationError | None:
-    # only who edits arguments pays for the import
-    from jsonschema.exceptions import SchemaError, best_match
-    from jsonschema.validators import Draft202012Validator
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    try:
-        Draft202012Validator.check_schema(schema)
-        # a registry of its own, so that no reference in a schema is fetched from anywhere
-        faults = Draft202012Validator(schema, registry=Registry()).iter_errors(value)
-        found: ValidationError | None = best_match(faults)
-        return found
-    except (SchemaError, Unresolvable):
-        return None  # a schema of a worker that we cannot read: the worker checks again
-
-
-def _place(fault: ValidationError) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.absolute_path)
-    return "arguments" + "".join(steps)
-
-
-def _explained(fault: ValidationError) -> str:
-    """What is wrong in the schema's words: the value is never repeated."""
-    rule = str(fault.validator)
-    wanted: Json = fault.validator_value
-    if rule == "required" and isinstance(fault.instance, Mapping):
-        missing = [str(name) for name in wanted if name not in fault.instance]
-        return f"lacks {', '.join(missing)}"
-    if rule == "additionalProperties":
-        return "has a field that the tool does not know"
-    if rule == "type":
-        names = wanted if isinstance(wanted, list) else [wanted]
-        return f"is {type(fault.instance).__name__}, not {' or '.join(map(str, names))}"
-    return f"does not fit {rule} {encode(wanted)[:200]}"

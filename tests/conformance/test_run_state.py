@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ from turnkeeper_storage.repositories import approvals
 from turnkeeper_storage.repositories.approvals import ApprovalFilter
 from turnkeeper_storage.run_state import VERSION, known_versions
 from turnkeeper_storage.tables import runs
+from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.checkpoint import load_progress
 from turnkeeper_storage.verbs.move import export_state, import_state
 
@@ -51,7 +53,7 @@ async def elsewhere(migrated_sqlite: str) -> AsyncIterator[Parking]:
 
 
 async def exported(parking: Parking, run: Run) -> Any:
-    return await parking.database.read(lambda uow: export_state(uow, run.session_key, run.id, run.tenant))
+    return await parking.database.transact(lambda uow: export_state(uow, run.session_key, run.id, run.tenant))
 
 
 async def imported(parking: Parking, document: Json, tenant: str = TENANT) -> Run:
@@ -166,7 +168,7 @@ async def test_a_run_that_does_not_wait_is_not_exported(parking: Parking) -> Non
     with pytest.raises(NotParked, match="running"):
         await exported(parking, run)
     with pytest.raises(NotFound):
-        await parking.database.read(lambda uow: export_state(uow, key("s"), run.id, "other"))
+        await parking.database.transact(lambda uow: export_state(uow, key("s"), run.id, "other"))
 
 
 @pytest.mark.parametrize("version", [2, 0, None, "1", True, [1]])
@@ -197,6 +199,8 @@ def broken(**changes: Json) -> Json:
         broken(approvals=[{}]),
         broken(session={}),
         broken(run={"status": "completed"}),
+        broken(events=GOLDEN["run_state_v1_gated"]["events"][:-1]),
+        broken(run=GOLDEN["run_state_v1_gated"]["run"] | {"parked_turn": 7}),
     ],
 )
 async def test_a_document_that_is_not_whole_is_refused(parking: Parking, document: Json) -> None:
@@ -212,3 +216,42 @@ async def test_a_stored_run_of_a_newer_version_is_a_clear_failure(parking: Parki
     with pytest.raises(RunFailure, match="version 99") as caught:
         await parking.database.read(lambda uow: load_progress(uow, parked.run.session_key, parked.run.id))
     assert caught.value.code == "state_version_unknown"
+
+
+async def test_a_decision_while_a_run_is_exported_is_in_the_document_whole_or_not_at_all(
+    parking: Parking, elsewhere: Parking
+) -> None:
+    parked = await parking.parked("call_1", "call_2")
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(uow: UnitOfWork) -> Json:
+        # in the middle: the run is read, its events are not
+        return await export_state(Pausing(uow, reading, go_on), parked.run.session_key, parked.run.id, TENANT)
+
+    exporting = asyncio.create_task(parking.database.transact(slowly))
+    await asyncio.wait_for(reading.wait(), 10)
+    deciding = asyncio.create_task(parking.decide(parked.approvals[0], approve()))
+    # it waits for the export's lock; without one it would be through in a moment
+    await asyncio.wait({deciding}, timeout=0.2)
+    go_on.set()
+    document = await exporting
+    await deciding
+    run = await imported(elsewhere, document)
+    await check_agreement(elsewhere, run)
+
+
+class Pausing(UnitOfWork):
+    """Stands still after its third statement."""
+
+    def __init__(self, uow: UnitOfWork, reading: asyncio.Event, go_on: asyncio.Event) -> None:
+        super().__init__(uow.executor, uow.dialect)
+        self._left = 3
+        self._reading, self._go_on = reading, go_on
+
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        result = await super().execute(statement, parameters)
+        self._left -= 1
+        if self._left == 0:
+            self._reading.set()
+            await self._go_on.wait()
+        return result

@@ -71,6 +71,10 @@ async def test_a_job_decides_only_where_the_settings_say_so(
             waiting = await waits(client)
             first, second = waiting.approvals
             decided = {"approval_id": first.id, "decision": "approve", "by": "ana"}
+            if accepts:  # what the tool cannot take decides nothing
+                decide(site, {**decided, "arguments": {"amount": "lots"}})
+                worker.wait_for_log("is refused: arguments.amount")
+                assert (await client.approval(first.id)).status is ApprovalStatus.PENDING
             for _ in range(2):  # a second delivery is the same decision
                 decide(site, {**decided, "arguments": {"amount": 4}})
             decide(site, {"approval_id": second.id, "decision": "reject", "by": "ana"})

@@ -77,7 +77,7 @@ async def made(case: Callable[[Parking], Awaitable[Run]]) -> Json:
         database = Database(url, lease_seconds=LEASE_SECONDS)
         try:
             run = await case(Parking(database))
-            return await database.read(lambda uow: export_state(uow, run.session_key, run.id, run.tenant))
+            return await database.transact(lambda uow: export_state(uow, run.session_key, run.id, run.tenant))
         finally:
             await database.aclose()
 

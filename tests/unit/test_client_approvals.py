@@ -404,3 +404,19 @@ async def test_arguments_that_are_no_object_are_shown_as_they_came(
     parked = await parking.park_job(job, broken)
     (approval,) = (await client.get(parked.run.id)).approvals
     assert (approval.arguments, approval.reason) == ('{"order":', ApprovalReason.MALFORMED)
+
+
+@pytest.mark.parametrize(
+    "kind", ["function_call", "function_call_output", "custom_tool_call_output", "mcp_approval_response"]
+)
+async def test_calls_and_outputs_are_not_added_to_a_parked_run(
+    parking: Parking, client: AsyncClient, kind: str
+) -> None:
+    approval = await waiting(parking, client)
+    item = {"type": kind, "call_id": approval.call_id, "output": "a secret"}
+    with pytest.raises(InvalidInput) as refused:
+        await client.add_input(approval.run_id, [{"role": "user", "content": "hello"}, item])
+    assert refused.value.field == "input[1]"
+    assert "secret" not in str(refused.value)
+    document = await client.export_state(approval.run_id)
+    assert "hello" not in str(document["turns"])

@@ -19,8 +19,10 @@ from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest, check_agent, check_flag, new_run
 from turnkeeper_storage.approvals import Decision, DecisionKind, check_decision, raise_conflict
 from turnkeeper_storage.doorbell import RUN_TASK
+from turnkeeper_storage.edited_arguments import in_one_form
+from turnkeeper_storage.editing import check_edit
 from turnkeeper_storage.errors import DatabaseUnavailable, InputTooLarge, InvalidInput, TurnkeeperError
-from turnkeeper_storage.items import Item, Json, encode
+from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import NewRun
 from turnkeeper_storage.repositories import agents
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -167,9 +169,8 @@ def _decision(
     except ValueError:
         choices = ", ".join(choice.value for choice in DecisionKind)
         raise InvalidInput("decision", f"is {str(kind)[:40]!r}", f"use one of {choices}") from None
-    edited = arguments
-    if edited is not None and not isinstance(edited, str):
-        edited = encode(edited, field="arguments")
+    # in the form that a client gives them, so that the same edit from both is the same decision
+    edited = None if arguments is None else in_one_form(arguments)
     for field, value in (("note", note), ("output", output), ("arguments", edited)):
         if value is not None and not isinstance(value, str):
             raise InvalidInput(field, f"is {type(value).__name__}", "use a text")
@@ -190,4 +191,6 @@ async def _accept(runtime: Runtime, new: NewRun) -> Enqueued:
 
 
 async def _decide(runtime: Runtime, key: str, approval_id: str, tenant: str, decision: Decision) -> Decided:
+    if decision.arguments is not None:
+        await check_edit(runtime.database, key, approval_id, tenant, decision.arguments)
     return await runtime.database.transact(lambda uow: decide(uow, key, approval_id, tenant, decision))

@@ -24,13 +24,14 @@ from turnkeeper_storage.verbs.park import boundary_of
 
 
 async def export_state(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Json:
-    """The document of a run that is parked, or queued after its last decision.
+    """The document of a run that is parked, or queued after its last decision; in a transaction that locks.
 
     Raises NotFound, and NotParked with the status of another run.
     """
-    session = await sessions.find(uow, key, tenant)
+    # under the lock: a decision between two of these reads would tear the document
+    session = await sessions.lock(uow, key)
     run = await runs.get(uow, key, run_id, tenant)
-    if session is None or run is None:
+    if session is None or session.tenant != tenant or run is None:
         raise NotFound("run", run_id)
     if not _is_movable(run):
         raise NotParked(run_id, run.status.value)
@@ -90,6 +91,10 @@ def _check_whole(state: RunState) -> None:
         raise InvalidInput("document", "has an approval without its call", "give what export_state gave")
     if [turn.turn for turn in state.turns] != list(range(1, state.run.turn + 1)):
         raise InvalidInput("document", "lacks a turn of its run", "give what export_state gave")
+    if state.run.parked_turn not in range(1, state.run.turn + 1):
+        raise InvalidInput("document", "waits in a turn that it does not have", "give what export_state gave")
+    if [event.n for event in state.events] != list(range(1, state.run.next_event)):
+        raise InvalidInput("document", "lacks an event of its run", "give what export_state gave")
 
 
 async def _put_progress(uow: UnitOfWork, state: RunState) -> None:
