@@ -99,6 +99,7 @@ class Hub:
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_away = False
+        self._pause = FIRST_PAUSE
 
     def open(self, run_id: str, *, deltas: bool) -> Feed:
         """A feed of a run's events; it asks its follower to look once it is live."""
@@ -146,22 +147,19 @@ class Hub:
             self._task = None
 
     async def _serve(self) -> None:
-        pause = FIRST_PAUSE
         while True:
             try:
                 wire = await Wire.open(self._url, self._on_push)
-                pause = FIRST_PAUSE
                 self._connected(wire)
                 await wire.serve()
             except Exception as error:  # noqa: BLE001 - a client library raises what it likes; readers poll meanwhile
                 self._told_away(error)
             finally:
                 self._disconnected()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, LAST_PAUSE)
 
     def _connected(self, wire: Wire) -> None:
-        self._is_away = False
         self._wire = wire
         for name in self._feeds:
             wire.send("SUBSCRIBE", name)
@@ -180,6 +178,9 @@ class Hub:
         self._is_away = True
 
     def _on_push(self, kind: bytes, name: str, payload: bytes) -> None:
+        if kind == b"subscribe":
+            # only now: a Redis that lets one in may still refuse the channels, again and again
+            self._is_away, self._pause = False, FIRST_PAUSE
         feeds = self._feeds.get(name)
         if not feeds:
             return

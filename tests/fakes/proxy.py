@@ -21,6 +21,7 @@ class Proxy:
         self._to_lose = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.lost = 0
+        self.connections = 0
         self.is_holding_something = False
 
     @property
@@ -66,6 +67,7 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -85,6 +85,13 @@ async def test_what_is_stored_is_told_with_a_length_and_a_time_limit() -> None:
     )
 
 
+async def test_every_batch_sets_the_time_limit_for_one_may_be_lost() -> None:
+    made = deltas(delta_ttl_seconds=2)
+    for text in "ab":
+        made.on_delta(Delta("text", text))
+        assert "PEXPIRE" in [command[0] for command in made.take()]
+
+
 async def test_too_much_that_waits_is_dropped_but_counted() -> None:
     made = deltas()
     made.on_delta(Delta("text", "x" * (MAX_WAITING + 1)))

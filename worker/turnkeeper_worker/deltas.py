@@ -6,7 +6,6 @@ process' publisher. None of it is needed for the run: what cannot be sent is cou
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from turnkeeper_storage.cursor import Cursor
@@ -19,8 +18,6 @@ from turnkeeper_worker.models.base import Delta
 MAX_WAITING = 262_144
 # how long the end of a turn waits for its last deltas to go out
 FLUSH_SECONDS = 0.25
-# how often a stream's time limit is set anew while deltas come
-LEASE_OF_STREAM = 15.0
 
 
 @dataclass(slots=True)
@@ -45,7 +42,6 @@ class Deltas:
         self._k = 0
         self._waiting: list[_Piece] = []
         self._size = 0
-        self._expires_again_at = 0.0
 
     def begin(self, n: int) -> None:
         """An attempt at a turn begins after durable event `n`."""
@@ -70,7 +66,6 @@ class Deltas:
     async def flush(self) -> int:
         """How many deltas this attempt had; they are sent when this returns, if they can be."""
         if self._publisher is not None and self._k:
-            self._expires_again_at = 0.0
             self._publisher.offer(self)
             await self._publisher.flush(FLUSH_SECONDS)
         return self._k
@@ -84,9 +79,8 @@ class Deltas:
         deltas = [self._live(piece) for piece in self._waiting]
         self._clear()
         commands: list[Command] = [self._stored(key, delta) for delta in deltas]
-        if time.monotonic() >= self._expires_again_at:
-            self._expires_again_at = time.monotonic() + LEASE_OF_STREAM
-            commands.append(("PEXPIRE", key, self._ttl_ms))
+        # with each batch: the one that had it may be the one that was lost
+        commands.append(("PEXPIRE", key, self._ttl_ms))
         if deltas:
             commands.append(("PUBLISH", channel(prefix, self._run_id), given(deltas)))
         return commands
