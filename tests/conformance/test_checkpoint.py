@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import update
+
 from tests.conformance.desk import LEASE_SECONDS, Desk
 from turnkeeper_storage.items import user_message
 from turnkeeper_storage.model import CallStatus, EventType, Merged, Run, ToolCall, Turn, Usage
 from turnkeeper_storage.repositories import items
+from turnkeeper_storage.run_state import VERSION
+from turnkeeper_storage.tables import runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.checkpoint import (
     checkpoint_turn,
@@ -234,3 +238,11 @@ async def missing_since(desk: Desk, run: Run) -> object:
         return (await uow.execute(statement)).scalar_one()
 
     return await desk.database.read(read)
+
+
+async def test_a_checkpoint_says_in_which_version_it_is_written(desk: Desk) -> None:
+    await desk.enqueue()
+    job = await desk.take()
+    await desk.sql(update(runs).where(runs.c.id == job.run.id).values(state_version=0))
+    await check_point(desk, job, job.run, turn(1), [call(1)])
+    assert (await desk.run(job.run)).state_version == VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.fakes.model_server import ScriptedModel, echo
 from tests.fakes.replies import text
@@ -12,6 +12,8 @@ from tests.fakes.wait import eventually
 from tests.fakes.worker import Worker, running_worker, texts
 from turnkeeper_storage import ids
 from turnkeeper_storage.model import RunStatus
+from turnkeeper_storage.run_state import VERSION
+from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.tables import session_items, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_worker.agents import Agent
@@ -167,3 +169,44 @@ async def test_a_tenants_session_is_its_own(migrated_sqlite: str) -> None:
 
         assert texts(await a.history("s")) == ["I am a", "for a"]
         assert texts(await b.history("s")) == ["I am b", "for b"]
+
+
+async def test_a_run_of_a_newer_release_waits_for_a_worker_that_knows_it(migrated_url: str) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_url, model, agents=[agent], delivers=False) as worker,
+    ):
+        run = await worker.client.enqueue("s", "hello", agent="support")
+        await set_version(worker, run.id, 99)
+        await worker.host.sweep()
+        await eventually(lambda: worker.holds == 0)
+        assert (await run.get()).status is RunStatus.RUNNING
+        assert model.requests == []
+        await set_version(worker, run.id, VERSION)  # as if the newer worker were here
+        await worker.host.sweep()
+        assert (await run.wait(10)).status is RunStatus.COMPLETED
+        assert (await worker.run(run.id)).crashes == 0
+
+
+async def test_a_run_that_no_worker_knows_fails_after_the_grace_time(migrated_url: str) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(
+            migrated_url, model, agents=[agent], delivers=False, agent_grace_seconds=0.0
+        ) as worker,
+    ):
+        run = await worker.client.enqueue("s", "hello", agent="support")
+        await set_version(worker, run.id, 99)
+        await worker.host.sweep()
+        done = await run.wait(10)
+        assert done.error is not None
+        assert done.error.code == "state_version_unknown"
+
+
+async def set_version(worker: Worker, run_id: str, version: int) -> None:
+    changed = update(runs_table).where(runs_table.c.id == run_id).values(state_version=version)
+
+    async def write(uow: UnitOfWork) -> None:
+        await uow.execute(changed)
+
+    await worker.database.transact(write)

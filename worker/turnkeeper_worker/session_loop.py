@@ -16,6 +16,7 @@ from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Run, RunError, RunStatus, Usage
+from turnkeeper_storage.run_state import check_loadable
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.claim import Job
@@ -90,6 +91,10 @@ class SessionLoop:
             return await self._finish(job, history, _stood(job.run, standing))
         if agent is None:
             return await self._without_agent(job, history)
+        try:
+            check_loadable(job.run.state_version)
+        except RunFailure as failure:  # while a deploy rolls, a newer worker is there
+            return await self._left_to_others(job, history, RunError(failure.code, failure.message))
         loop = RunLoop(self._post.around, agent, history, self._held, job.run)
         if job.is_poisoned:
             return await self._finish(job, history, await loop.poisoned())
@@ -170,21 +175,24 @@ class SessionLoop:
         )
 
     async def _without_agent(self, job: Job, history: History) -> Job | None:
+        run, known = job.run, ", ".join(sorted(self._post.agents))
+        message = (
+            f"no worker with agent {run.agent!r} took the run within "
+            f"{self._settings.agent_grace_seconds:g} s; the last one had: {known}"
+        )
+        return await self._left_to_others(job, history, RunError("agent_missing", message))
+
+    async def _left_to_others(self, job: Job, history: History, error: RunError) -> Job | None:
+        """Give back a run that this worker cannot go on with; it fails when no other took it in time."""
         run, settings = job.run, self._settings
         is_over = await self._post.around.database.transact(
             lambda uow: release_missing_agent(
                 uow, self._held.lease, run, settings.agent_grace_seconds, settings.lease_seconds
             )
         )
-        known = ", ".join(sorted(self._post.agents))
         if not is_over:
-            log.warning("run %s wants agent %r, this worker has: %s", run.id, run.agent, known)
+            log.warning("run %s is left to other workers for now (%s)", run.id, error.code)
             return None
-        message = (
-            f"no worker with agent {run.agent!r} took the run within {settings.agent_grace_seconds:g} s; "
-            f"the last one had: {known}"
-        )
-        error = RunError("agent_missing", message)
         loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
         return await self._finish(job, history, await loop.given_up(error))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
 from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
-from turnkeeper_storage.run_state import check_loadable
+from turnkeeper_storage.run_state import VERSION, check_loadable
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
@@ -37,6 +37,7 @@ async def checkpoint_turn(
     await turns.add_calls(uow, lease.session_key, run.id, calls)
     values: dict[str, object] = {
         "turn": turn.turn,
+        "state_version": VERSION,
         **PROGRESS,
         "usage": (run.usage + turn.usage).as_json(),
         "next_event": runs_table.c.next_event + 1,
