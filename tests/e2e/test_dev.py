@@ -72,6 +72,19 @@ def test_a_signal_ends_it_within_seconds_and_nothing_is_left(
     assert not (tmp_path / ".turnkeeper" / "dev.json").exists()
 
 
+def test_what_was_said_and_what_waits_is_there_at_the_next_start(start: Callable[..., Dev]) -> None:
+    dev = start()
+    dev.wait_for(READY)
+    asked = dev.command("chat", "ana", stdin="Refund order 7\n")
+    assert "the run waits" in asked.stderr
+    dev.signal(signal.SIGINT)
+    assert dev.code_within(20) == 0, dev.output
+    again = start()
+    again.wait_for(READY)
+    done = again.command("chat", "ana", stdin="y\n")
+    assert "order 7 was refunded" in done.stdout, done.stderr
+
+
 def test_when_it_is_killed_its_children_end_too(start: Callable[..., Dev], tmp_path: Path) -> None:
     dev = start()
     dev.wait_for(READY)

@@ -64,3 +64,13 @@ def test_a_call_in_doubt_is_resolved_by_each_of_the_answers(
     asked(client, approval.id, "what?", answer)
     decided = client.approval(approval.id)
     assert (decided.status, decided.outcome, decided.decided_by) == (status, outcome, "ana")
+
+
+def test_a_call_that_may_still_be_at_work_is_asked_about_when_its_time_is_over(
+    client: Client, migrated_sqlite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    approval = work_on(migrated_sqlite, lambda parking: parking.in_doubt(tool_seconds=1)).approvals[0]
+    assert not client.approval(approval.id).available
+    asked(client, approval.id, "not")
+    assert client.approval(approval.id).outcome == "not_happened"
+    assert "it may still be at work" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from turnkeeper.chat.lines import Lines
 from turnkeeper.chat.screen import Screen
@@ -15,6 +16,8 @@ HELP = "y: yes; n [reason]: no; edit: yes, with other arguments; always: yes, to
 HELP_IN_DOUBT = "happened [output]: it did; not: it did not, run it now; abort: end the run"
 PROMPT = "[y/n/edit/always] "
 PROMPT_IN_DOUBT = "[happened/not/abort] "
+# between two looks at a call that may still be at work
+LOOK_SECONDS = 0.5
 
 
 class NobodyAnswers(Exception):
@@ -37,10 +40,12 @@ class Asking:
             return
         if not approval.available:
             self._screen.note(
-                f"? {approval.tool} is in doubt: its worker died in it, and it may still be at work; later: "
-                f"turnkeeper approvals resolve {approval.id}"
+                f"? {approval.tool} is in doubt: its worker died in it, and it may still be at work; "
+                f"you are asked when its time is over; or: turnkeeper approvals resolve {approval.id}"
             )
-            return
+            approval = self._once_available(approval)
+            if approval.status is not ApprovalStatus.PENDING:
+                return
         in_doubt = approval.reason is ApprovalReason.IN_DOUBT
         self._screen.question(_question(approval))
         while True:
@@ -56,6 +61,13 @@ class Asking:
             if done:
                 return
             self._screen.note(HELP_IN_DOUBT if in_doubt else HELP)
+
+    def _once_available(self, approval: ApprovalSnapshot) -> ApprovalSnapshot:
+        """The approval when somebody can decide it, or has."""
+        while approval.status is ApprovalStatus.PENDING and not approval.available:
+            time.sleep(LOOK_SECONDS)
+            approval = self._client.approval(approval.id)
+        return approval
 
     def _decide(self, approval: ApprovalSnapshot, answer: str) -> bool:
         word, _, rest = answer.partition(" ")
