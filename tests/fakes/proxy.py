@@ -17,6 +17,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._open.set()
+        self._answers = asyncio.Event()
+        self._answers.set()
         self._left: int | None = None
         self._to_lose = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -36,9 +38,14 @@ class Proxy:
         """Pass nothing on, either way."""
         self._open.clear()
 
+    def hold_answers(self) -> None:
+        """Pass requests on, and no answers."""
+        self._answers.clear()
+
     def release(self) -> None:
         """Pass on what was held."""
         self._open.set()
+        self._answers.set()
 
     def cut_after(self, size: int) -> None:
         """Break connections after so many further bytes of requests."""
@@ -88,8 +95,9 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
     ) -> None:
         while data := await reader.read(65_536):
-            self.is_holding_something = not self._open.is_set()
-            await self._open.wait()
+            gate = self._answers if is_answer and self._open.is_set() else self._open
+            self.is_holding_something = not gate.is_set()
+            await gate.wait()
             self.is_holding_something = False
             if is_answer and self._to_lose:
                 self._to_lose -= 1

@@ -263,6 +263,37 @@ async def test_what_a_client_sends_twice_by_itself_is_done_once(
     await eager.aclose()
 
 
+@pytest.mark.parametrize("replaces", [False, True], ids=["clear", "replace"])
+async def test_what_was_added_meanwhile_is_not_taken_by_a_change_that_is_sent_again(
+    proxy: Proxy, client: redis.asyncio.Redis, replaces: bool
+) -> None:
+    eager = redis.asyncio.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 3))
+    session, other = RedisSession("s", client=eager), RedisSession("s", client=client)
+    await session.add_items([HELLO])
+    # the answer is held; another writer adds; then the answer is lost, and the client sends the change again
+    proxy.lose_answers(1)
+    proxy.hold_answers()
+    changing = asyncio.create_task(session.replace_items([HELLO]) if replaces else session.clear_session())
+    await eventually(lambda: proxy.is_holding_something)
+    await other.add_items([user_message("meanwhile")])
+    proxy.release()
+    await changing
+    assert await other.get_items() == [*([HELLO] if replaces else []), user_message("meanwhile")]
+    assert proxy.lost == 1
+    await eager.aclose()
+
+
+async def test_a_text_that_a_decoding_client_cannot_read_is_told_without_it(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    session = RedisSession("s", client=client)
+    await session.add_items([HELLO])
+    await client.rpush(session.key, b"\xffsecret")
+    with pytest.raises(ConfigurationError, match="decode_responses") as error:
+        await session.get_items()
+    assert "secret" not in str(error.value)
+    await client.aclose()
+
+
 async def test_a_call_that_is_cancelled_leaves_the_session_usable(proxy: Proxy) -> None:
     async with RedisSession.from_url("s", url=proxy.url) as session:
         await session.add_items([HELLO])

@@ -112,7 +112,8 @@ class RedisSession:
                 return item
 
     async def clear_session(self) -> None:
-        await self._call(lambda client: client.delete(self.key))
+        # by the same script: a clear that a client sends again must not take what was added meanwhile
+        await self._script(redis_scripts.REPLACE)
 
     async def replace_items(self, items: list[Item]) -> None:
         """Put these items in the place of all there are: readers see the old ones or the new ones."""

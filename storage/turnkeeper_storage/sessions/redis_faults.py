@@ -13,7 +13,8 @@ _SETTINGS = {
     "WRONGTYPE": "the session's key in Redis holds something else: choose another key_prefix",
     "NOAUTH": "Redis wants a password: put it into the URL",
     "WRONGPASS": "Redis does not take the user name and password of the URL",
-    "NOPERM": "the user of the URL may not do this in Redis: allow EVAL, RPUSH, RPOP, LRANGE, DEL, SET, GET",
+    "NOPERM": "the user of the URL may not do this in Redis: allow "
+    "EVAL, RPUSH, RPOP, LRANGE, DEL, SET, GET and PEXPIRE",
 }
 
 
@@ -31,6 +32,10 @@ def told() -> Iterator[None]:
         raise
     except (RedisError, OSError, TimeoutError) as error:
         raise _explained(error) from None
+    except UnicodeError:  # of a client that decodes, or encodes, in its own way: its text has what it read
+        raise ConfigurationError(
+            "the Redis client cannot read or write a text: give it UTF-8, and no decode_responses"
+        ) from None
 
 
 def _explained(error: Exception) -> TurnkeeperError:

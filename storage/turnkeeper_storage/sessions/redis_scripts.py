@@ -34,6 +34,7 @@ return popped
 """
 
 REPLACE = f"""
+if not redis.call('SET', KEYS[2], '', 'NX', 'PX', 60000) then return 0 end
 redis.call('DEL', KEYS[1])
 {_PUSH}{_KEEP}
 return 1
