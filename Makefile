@@ -10,7 +10,7 @@ JOBS ?= 2
 PYTEST = TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs format clean
+.PHONY: help demo test mutants torture bench check docs format clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## show what can be made
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,postgres,encryption,dev]' --group test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,api,postgres,encryption,dev]' --group test
 	@touch $@
 
 demo: $(VENV)/.installed ## the main job on real processes: no server, no API key needed
@@ -31,6 +31,19 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 else
 	$(PYTEST) $(PYTEST_ARGS)
 endif
+
+mutants: $(VENV)/.installed ## switch off each rule of the protocol in turn, and see a test notice
+	$(BIN)/python -m tests.mutants.run $(MUTANTS)
+
+torture: $(VENV)/.installed ## everything at random under faults; TORTURE="--minutes 10 --database postgres"
+	$(BIN)/python -m tests.torture $(TORTURE)
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	@touch $@
+
+bench: $(VENV)/.bench ## speed, side by side with what else one would use; BENCH="throughput --runs 1"
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
 	$(BIN)/ruff check .

@@ -16,14 +16,16 @@ import griffe
 
 ROOT = Path(__file__).parents[1]
 FACE = "turnkeeper"
-PACKAGES = ("turnkeeper_client", "turnkeeper_storage", "turnkeeper_worker")
+PACKAGES = ("turnkeeper_api", "turnkeeper_client", "turnkeeper_storage", "turnkeeper_worker")
 TITLES = {
+    "turnkeeper_api": "The HTTP API: what serves it, or mounts it in an app of one's own.",
     "turnkeeper_client": "The client: what a web backend imports.",
     "turnkeeper_storage": "Storage: sessions, what a run is, settings, errors, migrations.",
     "turnkeeper_worker": "The worker: agents, tools, and what turns them into a process.",
 }
 # What is public beside the names that a package exports itself.
 MORE = {
+    "turnkeeper_api": [],
     "turnkeeper_client": [],
     "turnkeeper_storage": [
         "migrate.upgrade",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from turnkeeper_storage import Item, SessionSettings
+from turnkeeper_storage import Item, SessionSettings, checked_items
 
 
 class FileSession:
@@ -33,7 +33,7 @@ class FileSession:
         return items if limit is None else items[max(0, len(items) - max(0, limit)) :]
 
     async def add_items(self, items: list[Item]) -> None:
-        new = json.loads(json.dumps(items))
+        new = checked_items(items)
         await self._whole(lambda old: old + new)
 
     async def pop_item(self) -> Item | None:

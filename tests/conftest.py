@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests import mutants
 from tests.fakes import databases
 from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
@@ -23,6 +24,7 @@ _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbi
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    mutants.apply_from_env()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs deaf to Ctrl-C, and so would be every process that a test starts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,6 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in _MARKS:
                 item.add_marker(_MARKS[fixture])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    started = getattr(item, "funcargs", {}).get("processes")
+    if report.when == "call" and report.failed and isinstance(started, Processes):
+        report.sections.append(("logs of its processes", started.logs()))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -5,6 +5,8 @@ from turnkeeper_client.async_client import AsyncClient
 from turnkeeper_client.client import Client
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
+from turnkeeper_client.keys import NewApiKey
+from turnkeeper_client.readiness import Readiness
 from turnkeeper_client.session_view import ClientSession
 from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
 from turnkeeper_client.sync_sessions import ClientSessionView
@@ -19,6 +21,8 @@ __all__ = [
     "ClientSession",
     "ClientSessionView",
     "EditPage",
+    "NewApiKey",
+    "Readiness",
     "RunEvent",
     "RunHandle",
     "RunPage",

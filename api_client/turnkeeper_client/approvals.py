@@ -151,7 +151,7 @@ class AsyncApprovals:
         key = decisions.approval_key(approval_id)
         database = await self._backend.database()
         decided = await database.transact(
-            lambda uow: decide_verb.decide(uow, key, approval_id, self.tenant, decision)
+            lambda uow: decide_verb.decide(uow, key, approval_id, self.tenant, decision), "decide"
         )
         if decided.wake:
             await self._backend.ring(key)

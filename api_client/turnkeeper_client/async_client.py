@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from types import TracebackType
@@ -16,7 +17,9 @@ from turnkeeper_client.events import RunEvent
 from turnkeeper_client.following import Following
 from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
+from turnkeeper_client.keys import AsyncKeys
 from turnkeeper_client.opening import Opening
+from turnkeeper_client.readiness import Readiness, look_around
 from turnkeeper_client.sessions import AsyncSessions
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_storage import ids
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class AsyncClient(AsyncApprovals, AsyncSessions):
+class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys):
     """Enqueues runs and looks after them, for one tenant.
 
     Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also
@@ -76,6 +79,19 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         self._opening = Opening(self._backend, self.tenant, session_factory)
         self._following = Following(self._backend, self.tenant)
         self._commits = CommitWatch()
+        self._owns_backend = True
+
+    def for_tenant(self, tenant: str) -> Self:
+        """The same client for another tenant: it shares database, broker and Redis with this one.
+
+        It lives as long as this one, whose `aclose` is the one that closes. Raises InvalidInput.
+        """
+        other = copy.copy(self)
+        other.tenant = check_text(tenant, "tenant")
+        other._opening = Opening(self._backend, other.tenant, self._opening.factory)
+        other._following = Following(self._backend, other.tenant)
+        other._owns_backend = False
+        return other
 
     async def enqueue(
         self,
@@ -89,6 +105,8 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         metadata: Mapping[str, Json] | None = None,
         on_paused: OnPaused | str = OnPaused.QUEUE,
         session_input_callback: str | None = None,
+        deadline_seconds: float | None = None,
+        token_limit: int | None = None,
         connection: AsyncConnection | None = None,
     ) -> AsyncRunHandle:
         """Accept a run at the end of its session's queue and wake the workers.
@@ -97,17 +115,33 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         With `connection` the run stands or falls with the caller's own transaction. `on_paused`: when a run
         of the session waits for an approval, wait behind it (`"queue"`), raise ApprovalPending (`"reject"`),
         or cancel it (`"supersede"`). `session_input_callback` names one of the workers' callbacks, to be used
-        instead of the agent's. Raises InvalidInput, UnknownAgent, InputTooLarge.
+        instead of the agent's. `deadline_seconds` from now a run that has not ended fails as
+        `deadline_exceeded`, wherever it is then; None leaves it to the setting `run_deadline_seconds`. Once
+        its model calls took `token_limit` tokens together, a run that needs another one fails as
+        `token_limit_exceeded`; None leaves it to the agent. Raises InvalidInput, UnknownAgent,
+        InputTooLarge, and QueueFull when as many runs wait as the settings allow.
         """
         request = EnqueueRequest(
-            session_id, input, agent, idempotency_key, stream, max_turns, metadata, session_input_callback
+            session_id,
+            input,
+            agent,
+            idempotency_key,
+            stream,
+            max_turns,
+            metadata,
+            session_input_callback,
+            deadline_seconds,
+            token_limit,
         )
         meets = check_on_paused(on_paused)
         if connection is not None:
             return await self._enqueue_in(connection, request, meets)
         new = await self.prepare(request)
         database = await self._backend.database()
-        accepted = await database.transact(lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets))
+        limits = self.settings.queue_limits
+        accepted = await database.transact(
+            lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets, limits=limits), "enqueue"
+        )
         if accepted.wake:
             await self._backend.ring(new.session_key)
         return self._handle(accepted)
@@ -138,12 +172,34 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         key, cursor = checks.run_key(run_id), parse_cursor(after)
         return self._following.events(key, run_id, cursor, deltas=deltas, timeout=limit)
 
+    async def follow(
+        self, run_id: str, after: int | str = 0, *, deltas: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[RunEvent, None] | None:
+        """`events`, for who must know before the first of them whether there are any.
+
+        What `events` raises at its first step is raised here; None when the run has ended and nothing comes
+        after the cursor.
+        """
+        limit = checks.check_timeout(timeout)
+        key, cursor = checks.run_key(run_id), parse_cursor(after)
+        begun = await self._following.begin(key, run_id, cursor)
+        if begun.is_over:
+            return None
+        return self._following.events(key, run_id, cursor, deltas=deltas, timeout=limit, begun=begun)
+
+    async def readiness(self, timeout: float = 3.0) -> Readiness:
+        """Whether the database answers, is migrated, and the broker takes wake-ups; looked at anew each time.
+
+        `timeout` in seconds, of each look. Raises nothing of what it looks for.
+        """
+        return await look_around(self._backend, timeout)
+
     async def cancel(self, run_id: str) -> RunSnapshot:
         """End a run that waits, flag one that works; one that has ended stays as it is. Raises NotFound."""
         key = checks.run_key(run_id)
         database = await self._backend.database()
         cancelled = await database.transact(
-            lambda uow: cancel_verb.cancel(uow, key, run_id, tenant=self.tenant)
+            lambda uow: cancel_verb.cancel(uow, key, run_id, tenant=self.tenant), "cancel"
         )
         if cancelled.run.status is RunStatus.RUNNING:
             self._backend.tell_cancel(run_id)
@@ -188,7 +244,12 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
 
     async def prepare(self, request: EnqueueRequest) -> NewRun:
         """The checked run of a request, not yet stored. Raises InvalidInput, UnknownAgent, InputTooLarge."""
-        new = new_run(request, tenant=self.tenant, max_input_bytes=self.settings.max_input_bytes)
+        new = new_run(
+            request,
+            tenant=self.tenant,
+            max_input_bytes=self.settings.max_input_bytes,
+            deadline_seconds=self.settings.run_deadline_seconds,
+        )
         await self._backend.check_agent(new.agent)
         return new
 
@@ -197,8 +258,12 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         self._backend.ring_once_visible(accepted)
 
     async def aclose(self) -> None:
-        """Publish what waits and close what is open; the client can be used again."""
-        await self._backend.aclose()
+        """Publish what waits and close what is open; the client can be used again.
+
+        One of `for_tenant` leaves that to the client that it came from.
+        """
+        if self._owns_backend:
+            await self._backend.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -212,7 +277,8 @@ class AsyncClient(AsyncApprovals, AsyncSessions):
         self, connection: AsyncConnection, request: EnqueueRequest, on_paused: OnPaused
     ) -> AsyncRunHandle:
         uow = join_async(connection, self.settings.db_schema)
-        accepted = await enqueue_verb.enqueue(uow, await self.prepare(request), on_paused=on_paused)
+        new, limits = await self.prepare(request), self.settings.queue_limits
+        accepted = await enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits)
         if accepted.wake:
             self._commits.add(plain(connection), accepted, self._backend.ring_once_visible)
         return self._handle(accepted)

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_client.live_reader import Feed, Hub
 from turnkeeper_storage.admission import check_agent
+from turnkeeper_storage.broker import reach_broker
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Doorbell, Rings, make_celery
 from turnkeeper_storage.errors import ConfigurationError
-from turnkeeper_storage.migrate import check_schema
+from turnkeeper_storage.migrate import Standing, check_schema, read_standing
 from turnkeeper_storage.model import Run, RunStatus
 from turnkeeper_storage.publisher import Publisher, live_publisher
 from turnkeeper_storage.repositories import agents, runs
@@ -76,6 +77,23 @@ class Backend:
                 await check_schema(self._database)
                 self._is_checked = True
             return self._database
+
+    async def standing(self) -> Standing:
+        """Which revision the database is at, looked at anew; raises as `database`, but SchemaMismatch."""
+        self._check_home()
+        async with self._opening:
+            if self._database is None:
+                self._database = self._make_database()
+        return await read_standing(self._database)
+
+    async def reach_broker(self, seconds: float) -> None:
+        """Return when the broker takes a connection; a bell that was given is asked nothing.
+
+        Raises what its library raises.
+        """
+        if self._given_bell is None:
+            app = await asyncio.to_thread(self._make_celery)
+            await asyncio.to_thread(reach_broker, app, seconds)
 
     async def status(self, key: str, run_id: str, tenant: str) -> RunStatus | None:
         """Where a run stands, None when there is no such run for this tenant."""
@@ -165,9 +183,10 @@ class Backend:
         )
 
     def _make_bell(self) -> Doorbell:
-        given = self.settings
-        app = self._celery or make_celery(given.broker_url, given.queue)
-        return Doorbell(app, given.queue, given.publish_timeout)
+        return Doorbell(self._make_celery(), self.settings.queue, self.settings.publish_timeout)
+
+    def _make_celery(self) -> Celery:
+        return self._celery or make_celery(self.settings.broker_url, self.settings.queue)
 
     def _watch(self, accepted: Enqueued) -> None:
         task = asyncio.ensure_future(self._ring_once_there(accepted.run))

@@ -9,7 +9,7 @@ import math
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import check_count
-from turnkeeper_storage.errors import InvalidInput, NotFound
+from turnkeeper_storage.errors import InputTooLarge, InvalidInput, NotFound
 from turnkeeper_storage.items import Item, as_item, decode, encode
 from turnkeeper_storage.model import RunStatus
 
@@ -45,12 +45,18 @@ def check_window(value: object) -> int | None:
     return value
 
 
-def check_items(value: object) -> list[Item]:
-    """Items to add to a history, copied; `[]` is none."""
+def check_items(value: object, *, limit: int) -> list[Item]:
+    """Items to add to a history, copied; `[]` is none. `limit`: bytes of one. Raises InputTooLarge."""
     if not isinstance(value, (list, tuple)):
         raise InvalidInput("items", f"is {type(value).__name__}", "send a list of items")
-    checked = [as_item(item, field=f"items[{index}]") for index, item in enumerate(value)]
-    copied: list[Item] = decode(encode(checked, field="items"))
+    copied: list[Item] = []
+    for index, item in enumerate(value):
+        field = f"items[{index}]"
+        text = encode(as_item(item, field=field), field=field)
+        size = len(text.encode())
+        if size > limit:
+            raise InputTooLarge(field, size, limit)
+        copied.append(decode(text))
     return copied
 
 

@@ -21,6 +21,7 @@ from turnkeeper_client.joined import CommitWatch, join
 from turnkeeper_client.portal import Portal
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_client.sync_approvals import Approvals
+from turnkeeper_client.sync_keys import Keys
 from turnkeeper_client.sync_sessions import Sessions
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
@@ -67,7 +68,7 @@ class _Running:
         self.portal.close()
 
 
-class Client(Approvals, Sessions):
+class Client(Approvals, Sessions, Keys):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
     Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
@@ -122,11 +123,22 @@ class Client(Approvals, Sessions):
         metadata: Mapping[str, Json] | None = None,
         on_paused: OnPaused | str = OnPaused.QUEUE,
         session_input_callback: str | None = None,
+        deadline_seconds: float | None = None,
+        token_limit: int | None = None,
         connection: Connection | None = None,
     ) -> RunHandle:
         """See `AsyncClient.enqueue`; `connection` is a synchronous one, of any driver."""
         request = EnqueueRequest(
-            session_id, input, agent, idempotency_key, stream, max_turns, metadata, session_input_callback
+            session_id,
+            input,
+            agent,
+            idempotency_key,
+            stream,
+            max_turns,
+            metadata,
+            session_input_callback,
+            deadline_seconds,
+            token_limit,
         )
         if connection is not None:
             return self._enqueue_in(connection, request, check_on_paused(on_paused))
@@ -141,6 +153,8 @@ class Client(Approvals, Sessions):
                 metadata=metadata,
                 on_paused=on_paused,
                 session_input_callback=session_input_callback,
+                deadline_seconds=deadline_seconds,
+                token_limit=token_limit,
             )
         )
         return RunHandle(handle.id, handle.session_id, handle.seq, handle.created, self)
@@ -200,7 +214,8 @@ class Client(Approvals, Sessions):
     def _enqueue_in(self, connection: Connection, request: EnqueueRequest, on_paused: OnPaused) -> RunHandle:
         uow = join(connection, self.settings.db_schema)
         new = self._run(lambda client: client.prepare(request))
-        accepted = drive(enqueue_verb.enqueue(uow, new, on_paused=on_paused))
+        limits = self.settings.queue_limits
+        accepted = drive(enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits))
         if accepted.wake:
             self._commits.add(connection, accepted, self._ring_once_visible)
         run = accepted.run

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from turnkeeper_client.live_reader import Stored
 from turnkeeper_storage.cursor import Cursor
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.live import End, Follower, Gap, Give, LiveDelta, Look, Replay, Tell, Wait
@@ -62,7 +63,7 @@ class Hears(Protocol):
 
     def take(self) -> tuple[bool, int, list[LiveDelta]]: ...
 
-    async def replay(self, after: Cursor) -> list[LiveDelta]: ...
+    async def replay(self, after: Cursor, deadline: float | None = None) -> Stored: ...
 
 
 class Patience:
@@ -115,7 +116,8 @@ async def follow(
             case Look(after):
                 follower.looked(await look(after))
             case Replay(after):
-                follower.replayed(await feed.replay(after))
+                stored = await feed.replay(after, deadline)
+                follower.replayed(stored.deltas, more=stored.more)
             case Wait():
                 await _news(follower, feed, patience, deadline)
             case End():

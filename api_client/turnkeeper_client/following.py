@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from turnkeeper_client.backend import Backend
 from turnkeeper_client.events import Patience, RunEvent, follow
@@ -22,6 +23,14 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 LAST_POLL = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a follower finds at first: the durable events past its cursor, and whether nothing else comes."""
+
+    first: Sequence[Event]
+    is_over: bool
+
+
 class Following:
     """Follows the runs of one tenant."""
 
@@ -30,14 +39,21 @@ class Following:
         self._tenant = tenant
 
     async def events(
-        self, key: str, run_id: str, after: Cursor, *, deltas: bool, timeout: float | None
+        self,
+        key: str,
+        run_id: str,
+        after: Cursor,
+        *,
+        deltas: bool,
+        timeout: float | None,
+        begun: Begun | None = None,
     ) -> AsyncGenerator[RunEvent, None]:
         """See `AsyncClient.events`; `key` is the session's, and the arguments are checked."""
         deadline = _deadline(timeout)
         follower = Follower(after, deltas=deltas)
-        standing, first = await self._begin(key, run_id, after)
-        follower.looked(first)
-        if standing.status.is_terminal and not first:
+        begun = begun or await self.begin(key, run_id, after)
+        follower.looked(begun.first)
+        if begun.is_over:
             return
 
         async def look(last: int) -> list[Event]:
@@ -51,6 +67,23 @@ class Following:
             except TimeoutError:
                 status = await self._status(key, run_id)
                 raise WaitTimeout(run_id, status.value, timeout or 0.0) from None
+
+    async def begin(self, key: str, run_id: str, after: Cursor) -> Begun:
+        """The first look. Raises NotFound, and InvalidInput for a cursor past the run's last event."""
+
+        async def read(uow: UnitOfWork) -> tuple[Standing | None, list[Event]]:
+            # in this order: what ended before the events are read has all of them
+            standing = await events.standing(uow, key, run_id, self._tenant)
+            return standing, await events.list_after(uow, key, run_id, after.n) if standing else []
+
+        standing, first = await (await self._backend.database()).read(read)
+        if standing is None:
+            raise NotFound("run", run_id)
+        if after.n > standing.last and not first:
+            raise InvalidInput(
+                "after", f"{after} is past the run's last event, {standing.last}", "use a cursor of this run"
+            )
+        return Begun(first, standing.status.is_terminal and not first)
 
     async def settled(
         self, key: str, run_id: str, timeout: float | None, look: Callable[[str], Awaitable[RunSnapshot]]
@@ -91,21 +124,6 @@ class Following:
             yield feed
         finally:
             feed.close()
-
-    async def _begin(self, key: str, run_id: str, after: Cursor) -> tuple[Standing, list[Event]]:
-        async def read(uow: UnitOfWork) -> tuple[Standing | None, list[Event]]:
-            # in this order: what ended before the events are read has all of them
-            standing = await events.standing(uow, key, run_id, self._tenant)
-            return standing, await events.list_after(uow, key, run_id, after.n) if standing else []
-
-        standing, first = await (await self._backend.database()).read(read)
-        if standing is None:
-            raise NotFound("run", run_id)
-        if after.n > standing.last and not first:
-            raise InvalidInput(
-                "after", f"{after} is past the run's last event, {standing.last}", "use a cursor of this run"
-            )
-        return standing, first
 
     async def _status(self, key: str, run_id: str) -> RunStatus:
         status = await self._backend.status(key, run_id, self._tenant)

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnkeeper_storage.errors import InvalidInput
 from turnkeeper_storage.faults import hide_parameters
-from turnkeeper_storage.unit_of_work import Executor, Rows, SynchronousExecutor, UnitOfWork
+from turnkeeper_storage.fixed_statements import Rows
+from turnkeeper_storage.unit_of_work import Executor, SynchronousExecutor, UnitOfWork
 from turnkeeper_storage.verbs.enqueue import Enqueued
 
 DIALECTS = ("postgresql", "sqlite")

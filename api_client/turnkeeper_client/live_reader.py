@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from turnkeeper_storage.cursor import Cursor
@@ -19,11 +20,24 @@ from turnkeeper_storage.live_wire import Wire, WireLost
 
 FIRST_PAUSE = 0.1
 LAST_PAUSE = 1.0
+# for the first attempt to connect, the import of the driver included; then Redis counts as away
+FIRST_ATTEMPT_SECONDS = 5.0
 # deltas that wait for a slow reader; beyond it he goes back to what is stored
 MAX_WAITING = 1_000
-# entries of a stream in one answer
+# entries of a stream in one answer: of a long one no reader holds more at a time
 PAGE = 500
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Deltas out of a run's stream, in order. `more` follow, to be asked for past the last of these."""
+
+    deltas: Sequence[LiveDelta]
+    more: bool
+
+
+NOTHING = Stored((), False)
 
 
 class Feed:
@@ -53,9 +67,9 @@ class Feed:
         self._news.clear()
         return heard
 
-    async def replay(self, after: Cursor) -> list[LiveDelta]:
-        """The stored deltas past a cursor; none while Redis is away."""
-        return await self._hub.replay(self._run_id, after) if self._hub is not None else []
+    async def replay(self, after: Cursor, deadline: float | None = None) -> Stored:
+        """The oldest stored deltas past a cursor; none while Redis is away, or not reached in time."""
+        return await self._hub.replay(self._run_id, after, deadline) if self._hub is not None else NOTHING
 
     def close(self) -> None:
         """Hear no more."""
@@ -99,6 +113,8 @@ class Hub:
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_away = False
+        # until the first attempt to connect is over, nobody knows whether Redis is away
+        self._has_tried = asyncio.Event()
         self._pause = FIRST_PAUSE
 
     def open(self, run_id: str, *, deltas: bool) -> Feed:
@@ -125,19 +141,23 @@ class Hub:
             if self._wire is not None:
                 self._wire.send("UNSUBSCRIBE", name)
 
-    async def replay(self, run_id: str, after: Cursor) -> list[LiveDelta]:
-        """The stored deltas of a run past a cursor; none while Redis is away."""
-        found: list[LiveDelta] = []
+    async def replay(self, run_id: str, after: Cursor, deadline: float | None = None) -> Stored:
+        """The oldest stored deltas of a run past a cursor, up to a page of them; none while Redis is away.
+
+        A hub that has not connected yet does so first, for no longer than until `deadline`, an instant of the
+        loop's clock.
+        """
+        await self._first_attempt(deadline)
         start = f"({after.stream_id}"
         with contextlib.suppress(WireLost):
             while self._wire is not None:
                 key = stream_key(self._prefix, run_id)
                 page = await self._wire.ask("XRANGE", key, start, "+", "COUNT", PAGE)
-                found.extend(_readable(page))
-                if len(page) < PAGE:
-                    break
+                found, is_last = _readable(page), len(page) < PAGE
+                if found or is_last:
+                    return Stored(found, not is_last)
                 start = f"({page[-1][0].decode()}"
-        return found
+        return NOTHING
 
     async def aclose(self) -> None:
         """End the connection."""
@@ -145,6 +165,16 @@ class Hub:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._has_tried.set()
+
+    async def _first_attempt(self, deadline: float | None) -> None:
+        """Return once the first attempt to connect is over, or has taken too long."""
+        if self._has_tried.is_set():
+            return
+        latest = asyncio.get_running_loop().time() + FIRST_ATTEMPT_SECONDS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(latest if deadline is None else min(latest, deadline)):
+                await self._has_tried.wait()
 
     async def _serve(self) -> None:
         while True:
@@ -161,11 +191,13 @@ class Hub:
 
     def _connected(self, wire: Wire) -> None:
         self._wire = wire
+        self._has_tried.set()
         for name in self._feeds:
             wire.send("SUBSCRIBE", name)
 
     def _disconnected(self) -> None:
         was_live, self._wire = self._wire is not None, None
+        self._has_tried.set()
         self._subscribed.clear()
         if was_live:
             for feeds in self._feeds.values():

@@ -49,8 +49,12 @@ class ClientSession:
         return await session.get_items(window)
 
     async def add_items(self, items: list[Item]) -> None:
-        """Append items in order; `[]` does nothing. Raises SessionBusy, InvalidInput."""
-        checked = checks.check_items(items)
+        """Append items in order; `[]` does nothing. Raises SessionBusy, InvalidInput, InputTooLarge.
+
+        One item may have as many bytes as the input of a run.
+        """
+        limit = self._opening.backend.settings.max_input_bytes
+        checked = checks.check_items(items, limit=limit)
         if not checked:
             return
         session = await self._open()
@@ -105,4 +109,4 @@ class ClientSession:
         await edits.admit(uow, self._key, self._opening.tenant, self.session_id, store_name(session), edit)
 
     async def _once(self, work: Work[T]) -> T:
-        return await (await self._opening.backend.database()).transact_once(work)
+        return await (await self._opening.backend.database()).transact_once(work, "edit")

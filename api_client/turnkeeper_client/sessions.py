@@ -15,6 +15,7 @@ from turnkeeper_client.session_view import ClientSession
 from turnkeeper_client.snapshots import EditPage, SessionInfo, SessionPage
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import check_metadata, check_text
+from turnkeeper_storage.checking import SessionCheck, check_history, repair_history
 from turnkeeper_storage.deleting import delete_session
 from turnkeeper_storage.errors import NotFound, SessionNotEmpty
 from turnkeeper_storage.items import Item, Json
@@ -138,7 +139,9 @@ class AsyncSessions:
         All of it or nothing. Raises InvalidInput that names the line, UnknownStateVersion, SessionNotEmpty
         for a session that has, or had, items or runs.
         """
-        header, new = await asyncio.to_thread(parse_lines, lines)
+        header, parsed = await asyncio.to_thread(parse_lines, lines)
+        limit = self._opening.backend.settings.max_input_bytes
+        new = await asyncio.to_thread(checks.check_items, parsed, limit=limit)
         wanted = header.id if session_id is None else ids.check_session_id(session_id)
         session = await self._opening.open(wanted)
         edit = Edit(EditAction.IMPORT, check_by(by), len(new))
@@ -149,6 +152,39 @@ class AsyncSessions:
         if not isinstance(session, TransactionalSession) and new:
             await _add_or_clear(session, new)
         return await self.session_info(wanted)
+
+    async def check_session(self, session_id: str) -> SessionCheck:
+        """Look for what is broken in the session's history: what is left out of every model's input.
+
+        Nothing is locked, and the calls of a run that is not through yet are not counted. Raises NotFound,
+        StoreMismatch, StoreUnavailable.
+        """
+        key = self._key(session_id)
+        session = await self._opening.open_to_read(session_id)
+        found = await check_history(await self._opening.backend.database(), key, session)
+        if not found.items:
+            await self._summary(session_id)
+        return found
+
+    async def repair_session(
+        self, session_id: str, *, remove_unreadable: bool = False, by: str | None = None
+    ) -> SessionCheck:
+        """Take what is broken out of the session's history; it is found anew, and no run begins meanwhile.
+
+        Items that cannot be read may only lack their key: while there are some nothing is removed, unless
+        `remove_unreadable`. Raises NotFound, SessionBusy, StoreMismatch, StoreUnavailable, LeaseLost when
+        it took too long, ConfigurationError for a store of which no single item can be taken out.
+        """
+        key, editor = self._key(session_id), check_by(by)
+        session = await self._opening.open(session_id)
+        database = await self._opening.backend.database()
+        try:
+            return await repair_history(
+                database, key, self.tenant, session, by=editor, remove_unreadable=remove_unreadable
+            )
+        finally:
+            # for a run that was enqueued meanwhile
+            await self._opening.backend.ring(key)
 
     async def session_edits(
         self, session_id: str | None = None, limit: int = 50, cursor: str | None = None

@@ -19,7 +19,8 @@ class RunSnapshot:
 
     `output` is the answer of a completed run, `error` the reason of a failed one; `turn` counts committed
     turns; `seq` is the run's place in the queue of its session. `approvals` are what a run at
-    `awaiting_approval` waits for; in a page of runs they are left out, see `approvals(run_id=…)`.
+    `awaiting_approval` waits for; in a page of runs they are left out, see `approvals(run_id=…)`. A run that
+    has not ended at its `deadline` fails.
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunSnapshot:
     started_at: datetime | None
     finished_at: datetime | None
     approvals: tuple[ApprovalSnapshot, ...] = field(default=())
+    deadline: datetime | None = None
 
     @classmethod
     def of(cls, run: Run, approvals: Sequence[ApprovalSnapshot] = ()) -> RunSnapshot:
@@ -61,6 +63,7 @@ class RunSnapshot:
             started_at=run.started_at,
             finished_at=run.finished_at,
             approvals=tuple(approvals),
+            deadline=run.deadline,
         )
 
     def as_json(self) -> dict[str, Json]:
@@ -82,6 +85,7 @@ class RunSnapshot:
             "created_at": _text(self.created_at),
             "started_at": _text(self.started_at),
             "finished_at": _text(self.finished_at),
+            "deadline": _text(self.deadline),
             "approvals": [one.as_json() for one in self.approvals],
         }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnkeeper_client.snapshots import EditPage, SessionInfo, SessionPage
 from turnkeeper_storage import ids
+from turnkeeper_storage.checking import SessionCheck
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.session_edits import check_by
 from turnkeeper_storage.sessions.protocol import SessionSettings
@@ -80,6 +81,18 @@ class Sessions(ABC):
     ) -> SessionInfo:
         """See `AsyncClient.import_session`."""
         return self._run(lambda client: client.import_session(lines, session_id=session_id, by=by))
+
+    def check_session(self, session_id: str) -> SessionCheck:
+        """See `AsyncClient.check_session`."""
+        return self._run(lambda client: client.check_session(session_id))
+
+    def repair_session(
+        self, session_id: str, *, remove_unreadable: bool = False, by: str | None = None
+    ) -> SessionCheck:
+        """See `AsyncClient.repair_session`."""
+        return self._run(
+            lambda client: client.repair_session(session_id, remove_unreadable=remove_unreadable, by=by)
+        )
 
     def session_edits(
         self, session_id: str | None = None, limit: int = 50, cursor: str | None = None

@@ -1,5 +1,7 @@
 """Turnkeeper's storage: sessions, runs and the transactions that keep them in order."""
 
+from turnkeeper_storage.api_keys import ApiKey, Scope
+from turnkeeper_storage.checking import SessionCheck
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import (
     ApprovalConflict,
@@ -13,6 +15,7 @@ from turnkeeper_storage.errors import (
     LeaseLost,
     NotFound,
     NotParked,
+    QueueFull,
     RunFailure,
     SchemaMismatch,
     SessionBusy,
@@ -25,6 +28,8 @@ from turnkeeper_storage.errors import (
     UnknownStateVersion,
     WaitTimeout,
 )
+from turnkeeper_storage.history_faults import FaultKind, HistoryFault
+from turnkeeper_storage.item_texts import checked_items
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import (
     ApprovalReason,
@@ -45,10 +50,12 @@ from turnkeeper_storage.sessions.conversations import OpenAIConversationsSession
 from turnkeeper_storage.sessions.encrypted import EncryptedSession
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import (
+    RepairableSession,
     ReplaceableSession,
     ResumableSession,
     Session,
     SessionSettings,
+    StoredEntry,
     TransactionalSession,
 )
 from turnkeeper_storage.sessions.redis import RedisSession
@@ -58,6 +65,7 @@ from turnkeeper_storage.settings import Settings, load_settings
 from turnkeeper_storage.tables import metadata
 
 __all__ = [
+    "ApiKey",
     "ApprovalConflict",
     "ApprovalPending",
     "ApprovalReason",
@@ -70,6 +78,8 @@ __all__ = [
     "DatabaseUnavailable",
     "EditAction",
     "EncryptedSession",
+    "FaultKind",
+    "HistoryFault",
     "IdempotencyConflict",
     "InputTooLarge",
     "InvalidInput",
@@ -82,7 +92,9 @@ __all__ = [
     "NotFound",
     "NotParked",
     "OpenAIConversationsSession",
+    "QueueFull",
     "RedisSession",
+    "RepairableSession",
     "ReplaceableSession",
     "ResumableSession",
     "Run",
@@ -92,21 +104,25 @@ __all__ = [
     "RunStatus",
     "SQLAlchemySession",
     "SchemaMismatch",
+    "Scope",
     "Session",
     "SessionBusy",
     "SessionChanged",
+    "SessionCheck",
     "SessionEdit",
     "SessionNotEmpty",
     "SessionSettings",
     "Settings",
     "StoreMismatch",
     "StoreUnavailable",
+    "StoredEntry",
     "TransactionalSession",
     "TurnkeeperError",
     "UnknownAgent",
     "UnknownStateVersion",
     "Usage",
     "WaitTimeout",
+    "checked_items",
     "load_settings",
     "metadata",
 ]

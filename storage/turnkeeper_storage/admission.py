@@ -5,6 +5,7 @@ Every error names the field, describes the value without its content, and says w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,16 @@ from turnkeeper_storage.items import Item, Json, as_items, decode, digest, encod
 from turnkeeper_storage.model import NewRun, OnPaused, RunOptions
 
 MAX_METADATA_BYTES = 16_384
+# ten years: what the clock of every database can count to
+MAX_SECONDS = 315_360_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many runs may be queued at once, those in work or parked not counted; None for no limit."""
+
+    per_session: int | None = None
+    per_tenant: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +39,30 @@ class EnqueueRequest:
     max_turns: int | None = None
     metadata: Mapping[str, Json] | None = None
     session_input_callback: str | None = None
+    deadline_seconds: float | None = None
+    token_limit: int | None = None
 
 
-def new_run(request: EnqueueRequest, *, tenant: str, max_input_bytes: int) -> NewRun:
+def new_run(
+    request: EnqueueRequest, *, tenant: str, max_input_bytes: int, deadline_seconds: float | None = None
+) -> NewRun:
     """The checked request as a run with an id of its own, ready to be stored.
 
     The id is made here, before the transaction: a commit whose answer is lost can be repeated. The input is a
-    copy, so that what the caller changes later does not reach the run. Raises InvalidInput, InputTooLarge.
+    copy, so that what the caller changes later does not reach the run. `deadline_seconds` is the setting's,
+    for a request that says none: no part of the request's digest, so that a repeat after a change of the
+    setting is a repeat still. Raises InvalidInput, InputTooLarge.
     """
     session_id = ids.check_session_id(request.session_id)
     agent = check_text(request.agent, "agent")
     key, callback = request.idempotency_key, request.session_input_callback
     options = RunOptions(
         stream=check_flag(request.stream, "stream"),
-        max_turns=check_max_turns(request.max_turns),
+        max_turns=check_limit(request.max_turns, "max_turns"),
         metadata=check_metadata(request.metadata),
         session_input_callback=None if callback is None else check_text(callback, "session_input_callback"),
+        deadline_seconds=check_seconds(request.deadline_seconds, "deadline_seconds"),
+        token_limit=check_limit(request.token_limit, "token_limit"),
     )
     items = _sized_copy(as_items(request.input), "input", max_input_bytes)
     session_key = ids.session_key(tenant, session_id)
@@ -57,6 +76,7 @@ def new_run(request: EnqueueRequest, *, tenant: str, max_input_bytes: int) -> Ne
         input_digest=digest({"input": items, "agent": agent, "options": options.as_json()}),
         options=options,
         idempotency_key=None if key is None else check_text(key, "idempotency_key"),
+        deadline_seconds=deadline_seconds if options.deadline_seconds is None else options.deadline_seconds,
     )
 
 
@@ -81,11 +101,20 @@ def check_on_paused(value: OnPaused | str) -> OnPaused:
         raise InvalidInput("on_paused", f"is {str(value)[:40]!r}", f"use one of {known}") from None
 
 
-def check_max_turns(value: int | None) -> int | None:
+def check_limit(value: int | None, field: str) -> int | None:
     """None, or a whole number of at least 1."""
+    return None if value is None else check_count(value, field)
+
+
+def check_seconds(value: float | None, field: str) -> float | None:
+    """None, or a time of more than 0 s and at most ten years."""
     if value is None:
         return None
-    return check_count(value, "max_turns")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(field, f"is {type(value).__name__}", "use seconds, as a number above 0")
+    if not math.isfinite(value) or not 0 < value <= MAX_SECONDS:
+        raise InvalidInput(field, f"is {value:g}", f"use seconds above 0, at most {MAX_SECONDS:,.0f}")
+    return float(value)
 
 
 def check_metadata(value: Mapping[str, Json] | None) -> dict[str, Json]:

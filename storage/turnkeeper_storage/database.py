@@ -11,24 +11,32 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.engine import lock_limit, make_engine
 from turnkeeper_storage.errors import InvalidInput, TurnkeeperError
 from turnkeeper_storage.faults import explained, hide_parameters, is_transient
+from turnkeeper_storage.fixed_statements import Rows
+from turnkeeper_storage.joined_writes import Values
 from turnkeeper_storage.model import Event
-from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.unit_of_work import SynchronousExecutor, UnitOfWork, drive_in_greenlet
+
+if TYPE_CHECKING:
+    from turnkeeper_storage.direct import Direct
 
 T = TypeVar("T")
 Work = Callable[[UnitOfWork], Awaitable[T]]
 
 ATTEMPTS = 8
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+BEGIN_LIGHTLY = f"{BEGIN}; SET LOCAL synchronous_commit TO OFF"
 _SET_LIMITS = text(
     "SELECT set_config('lock_timeout', :limit, true),"
     " set_config('idle_in_transaction_session_timeout', :limit, true)"
@@ -66,26 +74,31 @@ class Database:
         self.schema = schema if self.dialect == "postgresql" else None
         # the pool as it was given, for migrations; ours sees the schema
         self.engine = made.execution_options(schema_translate_map={None: schema}) if self.schema else made
+        self._direct = self._make_direct(made)
         self._lock_limit = lock_limit(lease_seconds)
         self._on_events = on_events
         self._tasks: set[asyncio.Task[object]] = set()
         self._writing = asyncio.Lock()
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, work: Work[T], name: str = "", *, is_lasting: bool = True) -> T:
         """Run `work` in one transaction and commit it; retried whole when the database says so.
+
+        With `is_lasting` False the commit does not wait for PostgreSQL's disk: when the server itself crashes
+        soon after, it may not have been, though whoever came later saw it. A later commit that lasts, lasts
+        with all before it.
 
         `work` must be idempotent: a commit whose answer is lost is tried again. Raises DatabaseUnavailable
         when the database cannot be reached, SchemaMismatch when our tables are not there, InvalidInput for
-        texts that it cannot store, and what `work` raises.
+        texts that it cannot store, and what `work` raises. `name` is of its crash points.
         """
-        return await self._own(self._attempts(work, writes=True))
+        return await self._own(self._attempts(work, writes=True, name=name, is_lasting=is_lasting))
 
-    async def transact_once(self, work: Work[T]) -> T:
+    async def transact_once(self, work: Work[T], name: str = "") -> T:
         """`transact` for work that is not idempotent: retried only while nothing of it can stand.
 
         When the answer to its commit is lost it raises DatabaseUnavailable, and whether it stands is unknown.
         """
-        return await self._own(self._attempts(work, writes=True, repeatable=False))
+        return await self._own(self._attempts(work, writes=True, repeatable=False, name=name))
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` in one transaction that only reads."""
@@ -95,9 +108,9 @@ class Database:
         """Run a synchronous function on the connection in one transaction, for what Alembic does."""
 
         async def within(uow: UnitOfWork) -> T:
-            return await cast(AsyncConnection, uow.executor).run_sync(work)
+            return work(cast(SynchronousExecutor, uow.executor).connection)
 
-        return await self._own(self._attempts(within, writes=writes))
+        return await self._own(self._attempts(within, writes=writes, synchronous=True))
 
     async def aclose(self) -> None:
         """Let running transactions end, then close the pool (unless the engine was given)."""
@@ -118,11 +131,23 @@ class Database:
         if not task.cancelled():
             task.exception()
 
-    async def _attempts(self, work: Work[T], *, writes: bool, repeatable: bool = True) -> T:
+    async def _attempts(
+        self,
+        work: Work[T],
+        *,
+        writes: bool,
+        repeatable: bool = True,
+        synchronous: bool = False,
+        name: str = "",
+        is_lasting: bool = True,
+    ) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             progress = _Progress()
             try:
-                return await self._once(work, progress, writes=writes)
+                if self._direct is not None and not synchronous:
+                    begin = (BEGIN if is_lasting else BEGIN_LIGHTLY) if writes else None
+                    return await self._once_directly(self._direct, work, progress, begin=begin, name=name)
+                return await self._once(work, progress, writes=writes, name=name)
             except TurnkeeperError:
                 raise
             except (SQLAlchemyError, OSError, UnicodeEncodeError) as error:
@@ -139,31 +164,84 @@ class Database:
                 raise known from (None if isinstance(known, InvalidInput) else error)
         raise AssertionError("unreachable")
 
-    async def _once(self, work: Work[T], progress: _Progress, *, writes: bool) -> T:
+    async def _once(self, work: Work[T], progress: _Progress, *, writes: bool, name: str) -> T:
         async with self._turn(writes), self.engine.connect() as connection:
-            await connection.execution_options(turnkeeper_reads=not writes)
-            if not self._owns_engine and self.dialect == "postgresql":
-                await connection.execution_options(isolation_level="READ COMMITTED")
-            # the one place that commits
-            async with connection.begin():
-                if not self._owns_engine:
-                    await self._as_ours(connection, writes=writes)
-                uow = UnitOfWork(connection, self.dialect)
-                result = await work(uow)
-                progress.is_committing = True
+            result, events = await connection.run_sync(
+                lambda sync: self._carry_out(sync, work, progress, writes=writes, name=name)
+            )
+        if events and self._on_events is not None:
+            self._on_events(events)
+        return result
+
+    def _carry_out(
+        self, connection: Connection, work: Work[T], progress: _Progress, *, writes: bool, name: str
+    ) -> tuple[T, list[Event]]:
+        """The transaction, whole in one greenlet: to enter one for each statement is dear."""
+        connection.execution_options(turnkeeper_reads=not writes)
+        if self.dialect == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")
+        # one of the two places that commit
+        with connection.begin():
+            if not self._owns_engine:
+                self._as_ours(connection, writes=writes)
+            uow = UnitOfWork(SynchronousExecutor(connection), self.dialect)
+            result = drive_in_greenlet(cast(Coroutine[Any, Any, T], work(uow)))
+            drive_in_greenlet(uow.flush())
+            progress.is_committing = True
+            if name:
+                reach(f"{name}.committing")
+        if name:
+            reach(f"{name}.committed")
+        return result, uow.events
+
+    def _make_direct(self, engine: AsyncEngine) -> Direct | None:
+        """Our own connections to PostgreSQL, used directly; for a schema SQLAlchemy names the tables."""
+        if not self._owns_engine or self.dialect != "postgresql" or self.schema:
+            return None
+        from turnkeeper_storage.direct import Direct  # asyncpg is there with PostgreSQL only
+
+        return Direct(engine)
+
+    async def _once_directly(
+        self, direct: Direct, work: Work[T], progress: _Progress, *, begin: str | None, name: str
+    ) -> T:
+        def committing() -> None:
+            progress.is_committing = True
+            if name:
+                reach(f"{name}.committing")
+
+        async with direct.connected() as connection:
+
+            async def whole(statement: Executable, values: Values) -> Rows:
+                if connection.is_open:
+                    return await connection.execute(statement, values)
+                committing()  # by itself
+                return await connection.execute_alone(statement, values)
+
+            uow = UnitOfWork(connection, self.dialect, whole=whole if begin else None)
+            # Reads begin nothing: at READ COMMITTED each statement sees the newest anyhow.
+            if begin:
+                connection.begin(begin)
+            result = await work(uow)
+            await uow.flush()
+            if connection.is_open:
+                committing()
+                await connection.commit()  # the other one
+            if name:
+                reach(f"{name}.committed")
         if uow.events and self._on_events is not None:
             self._on_events(uow.events)
         return result
 
-    async def _as_ours(self, connection: AsyncConnection, *, writes: bool) -> None:
+    def _as_ours(self, connection: Connection, *, writes: bool) -> None:
         """What `make_engine` sets for good, for one transaction of an engine that is not ours."""
         if self.dialect == "sqlite":
-            raw = await connection.get_raw_connection()
+            raw = connection.connection.driver_connection
             # pysqlite opens a transaction at the first write only: what was read before may be old by then
-            if raw.driver_connection is not None and not raw.driver_connection.in_transaction:
-                await connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            if raw is not None and not raw.in_transaction:
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
         elif writes:
-            await connection.execute(_SET_LIMITS, {"limit": self._lock_limit})
+            connection.execute(_SET_LIMITS, {"limit": self._lock_limit})
 
     @contextlib.asynccontextmanager
     async def _turn(self, writes: bool) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.lazy_imports import importing
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 WAKE_TASK = "turnkeeper.wake"
 RUN_TASK = "turnkeeper.run"
 EXPIRY_SECONDS = 60
+# sessions in one message: they all go to one worker
+MOST_KEYS = 20
 # after a failure: bells of this long are dropped at once, not tried one by one
 PAUSE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -80,16 +83,16 @@ class Doorbell:
 
     def _serve(self) -> None:
         publisher: _Publisher | None = None
-        while (key := self._pending.get()) is not None:
-            self._waiting.discard(key)
+        while keys := self._next():
             if time.monotonic() < self._quiet_until:
                 continue
             try:
                 publisher = publisher or _Publisher(self._app, self._queue_name, self._timeout)
-                publisher.publish(key)
+                reach("bell.ringing")
+                publisher.publish(keys)
             except Exception as error:  # noqa: BLE001 - brokers raise what they like; none may reach the caller
                 log.warning(
-                    "no wake-up was published (%s): the sweeper will find the session", type(error).__name__
+                    "no wake-up was published (%s): the sweeper will find the sessions", type(error).__name__
                 )
                 self._quiet_until = time.monotonic() + PAUSE_SECONDS
                 if publisher is not None:
@@ -97,6 +100,20 @@ class Doorbell:
                 publisher = None
         if publisher is not None:
             publisher.close()
+
+    def _next(self) -> list[str]:
+        """What waits, for one message: all that came while the one before was published. Empty at the end."""
+        keys: list[str] = []
+        key = self._pending.get()
+        while key is not None:
+            self._waiting.discard(key)
+            keys.append(key)
+            if len(keys) == MOST_KEYS or self._pending.empty():
+                return keys
+            key = self._pending.get()
+        if keys:  # the end, once these are published
+            self._pending.put(None)
+        return keys
 
 
 class _Publisher:
@@ -117,10 +134,10 @@ class _Publisher:
         self._queue = Queue(queue_name, Exchange(queue_name), routing_key=queue_name)  # type: ignore[no-untyped-call]
         self._producer = app.amqp.Producer(connection, auto_declare=False)
 
-    def publish(self, session_key: str) -> None:
+    def publish(self, session_keys: list[str]) -> None:
         self._app.send_task(
             WAKE_TASK,
-            args=[session_key],
+            args=session_keys,
             queue=self._queue,
             producer=self._producer,
             expires=EXPIRY_SECONDS,

@@ -10,14 +10,25 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.faults import UNAVAILABLE_CLASSES, is_transient, is_unavailable
 
-__all__ = ["UNAVAILABLE_CLASSES", "async_url", "is_transient", "is_unavailable", "lock_limit", "make_engine"]
+__all__ = [
+    "UNAVAILABLE_CLASSES",
+    "async_url",
+    "is_transient",
+    "is_unavailable",
+    "lock_limit",
+    "make_engine",
+    "make_lock_engine",
+    "make_migration_engine",
+]
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+MIGRATION_LOCK_TIMEOUT = "1000"
 DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 
 
@@ -76,7 +87,10 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=60,
-            isolation_level="READ COMMITTED",
+            # the last one used has what it needs at hand, here and in the server
+            pool_use_lifo=True,
+            # we begin and commit ourselves; a single statement needs neither
+            isolation_level="AUTOCOMMIT",
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": max(10.0, lease_seconds),
@@ -91,6 +105,51 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
         raise ConfigurationError(
             f"{error.name} is not installed; install turnkeeper[postgres] for a postgresql:// database"
         ) from None
+
+
+def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
+    """An engine for the connection that holds an owner's lock: PostgreSQL only, no pool, no transactions.
+
+    The server notices within seconds when the machine at the other end is gone.
+    """
+    return create_async_engine(
+        async_url(url),
+        hide_parameters=True,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": max(10.0, lease_seconds),
+            "server_settings": {
+                "lock_timeout": "0",
+                "application_name": "turnkeeper owner",
+                "tcp_keepalives_idle": "4",
+                "tcp_keepalives_interval": "2",
+                "tcp_keepalives_count": "3",
+            },
+        },
+    )
+
+
+def make_migration_engine(url: str) -> AsyncEngine:
+    """An engine for migrations of a PostgreSQL database in use: long statements, short waits.
+
+    Whoever waits for the lock of a table holds up all that come after it: so a migration gives up soon, and
+    tries again.
+    """
+    return create_async_engine(
+        async_url(url),
+        hide_parameters=True,
+        poolclass=NullPool,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "server_settings": {
+                "lock_timeout": MIGRATION_LOCK_TIMEOUT,
+                "application_name": "turnkeeper migrate",
+            },
+        },
+    )
 
 
 def lock_limit(lease_seconds: float) -> str:

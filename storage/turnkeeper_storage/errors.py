@@ -16,6 +16,7 @@
     │   ├── StoreMismatch             the session's items live in another store than the one at hand
     │   ├── SessionChanged            somebody else wrote to the session's store meanwhile
     │   └── NotParked                 the run does not wait for an approval
+    ├── QueueFull                     as many runs wait as may; nothing was written
     ├── SchemaMismatch                the database is not migrated, or migrated further than the code
     ├── DatabaseUnavailable           the database did not answer; nothing is known to be written
     ├── StoreUnavailable              a session's store outside the database did not answer
@@ -117,12 +118,13 @@ class IdempotencyConflict(Conflict):
 
 
 class SessionBusy(Conflict):
-    """An edit of a session in which a run works or is parked."""
+    """An edit of a session in which a run works or is parked; without a run, it is just being repaired."""
 
-    def __init__(self, session_id: str, run_id: str, status: str) -> None:
-        super().__init__(
-            f"session {session_id!r} is busy: run {run_id} is {status}; wait for it or cancel it"
-        )
+    def __init__(self, session_id: str, run_id: str | None = None, status: str | None = None) -> None:
+        what = f"run {run_id} is {status}; wait for it or cancel it"
+        if run_id is None:
+            what = "somebody else has it just now; try again in a moment"
+        super().__init__(f"session {session_id!r} is busy: {what}")
         self.session_id = session_id
         self.run_id = run_id
         self.status = status
@@ -199,6 +201,22 @@ class NotParked(Conflict):
         )
         self.run_id = run_id
         self.status = status
+
+
+class QueueFull(TurnkeeperError):
+    """As many runs of a session, or of a tenant, are queued as may be; nothing was written.
+
+    `scope` is "session" or "tenant", `name` its id, `limit` the number of queued runs.
+    """
+
+    def __init__(self, scope: str, name: str, limit: int) -> None:
+        super().__init__(
+            f"{scope} {name!r} has {limit:,} queued runs, and that is the limit; try again when some have "
+            f"ended, or raise TURNKEEPER_MAX_QUEUED_PER_{scope.upper()}"
+        )
+        self.scope = scope
+        self.name = name
+        self.limit = limit
 
 
 class SchemaMismatch(TurnkeeperError):

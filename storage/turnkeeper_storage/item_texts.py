@@ -21,9 +21,23 @@ def written(items: object) -> list[str]:
     return [encode(as_item(item, field=field), field=field) for field, item in fields]
 
 
-def copied(items: Sequence[Item]) -> list[Item]:
-    """The items as they will be read, so that what the caller does to them meanwhile changes nothing."""
+def checked_items(items: Sequence[Item]) -> list[Item]:
+    """What a session class does first: the items as they will be read, checked, and copies of the caller's.
+
+    Raises InvalidInput that names the item, for what is no list, no item, or has no JSON form.
+    """
     return [decode(text) for text in written(items)]
+
+
+def entry_key(place: int, text: str | bytes) -> str:
+    """What names an item by its place in a list and by what it is."""
+    return f"{place}:{text if isinstance(text, str) else text.decode(errors='surrogateescape')}"
+
+
+def place_and_text(key: str) -> tuple[int, bytes]:
+    """What an `entry_key` was made of."""
+    place, _, text = key.partition(":")
+    return int(place), text.encode(errors="surrogateescape")
 
 
 def readable(text: str, position: int, store: str = DATABASE) -> Item | None:

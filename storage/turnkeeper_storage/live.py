@@ -141,7 +141,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Read the stored deltas past `after` and call `replayed`."""
+    """Read stored deltas past `after`, some of the oldest at least, and call `replayed`."""
 
     after: Cursor
 
@@ -199,8 +199,12 @@ class Follower:
         self._must_look = False
         self._events.extend(event for event in events if event.n > self._known)
 
-    def replayed(self, deltas: Iterable[LiveDelta]) -> None:
-        """The answer to Replay: the deltas that are stored past its cursor; none when Redis is away."""
+    def replayed(self, deltas: Iterable[LiveDelta], *, more: bool = False) -> None:
+        """The answer to Replay: the deltas that are stored past its cursor; none when Redis is away.
+
+        `more`: these are only the oldest, at least one, and are to be given before it is asked again.
+        """
+        self._must_catch_up = self._must_catch_up or more
         together = {delta.cursor: delta for delta in (*deltas, *self._live)}
         self._live = deque(together[cursor] for cursor in sorted(together))
 

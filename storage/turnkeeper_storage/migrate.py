@@ -1,10 +1,16 @@
-"""Migrations, and whether the database fits this code. The version table is our own, beside a user's."""
+"""Migrations, and whether the database fits this code. The version table is our own, beside a user's.
+
+Code works on a database that is further than itself as long as what came since only adds to it: the database
+says in `turnkeeper_compatibility` which code is too old for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -12,21 +18,52 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.errors import SchemaMismatch
-from turnkeeper_storage.tables import REVISION, metadata
+from turnkeeper_storage.engine import make_migration_engine
+from turnkeeper_storage.errors import DatabaseUnavailable, SchemaMismatch
+from turnkeeper_storage.faults import explained, is_transient
+from turnkeeper_storage.tables import REVISION, compatibility, metadata
 
 VERSION_TABLE = "turnkeeper_alembic_version"
 HEAD = REVISION
+# two that migrate at once take turns; the second one has little to do after the first
+TURN_SECONDS = 900.0
+# a step that does not get its lock gives way to those who wait behind it, and tries again
+STEP_ATTEMPTS = 60
+PAUSE_SECONDS = 0.5
+_TURN_KEY = 7461235901
 _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
-def upgrade(url: str, *, schema: str | None = None, revision: str = "head") -> None:
-    """Bring the database to `revision`; for use outside of a running loop. Safe to repeat.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a database is. `oldest_code`: of what revision code must be to use it, if that is asked for."""
 
-    Raises DatabaseUnavailable, and SchemaMismatch when the database is further than this code.
+    revision: str | None
+    oldest_code: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether this code may use it: at the same revision, or further with nothing taken away."""
+        return self.revision == HEAD or (
+            self.is_newer and self.oldest_code is not None and self.oldest_code <= HEAD
+        )
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether it was migrated by code that is newer than this."""
+        return self.revision not in (None, HEAD) and self.revision not in _known()
+
+
+def upgrade(url: str, *, schema: str | None = None, revision: str = "head") -> None:
+    """Bring the database to `revision`; for use outside of a running loop. Safe to repeat, also while in use.
+
+    A database that is further than this code, and fits it, is left as it is. Raises DatabaseUnavailable, and
+    SchemaMismatch when the database is further and does not fit.
     """
     asyncio.run(upgrade_async(url, schema=schema, revision=revision))
 
@@ -36,25 +73,41 @@ async def upgrade_async(url: str, *, schema: str | None = None, revision: str = 
     database = Database(url, schema=schema)
     try:
         async with _alone():
-            await database.run_sync(lambda connection: _upgrade(connection, database.schema, revision))
+            standing = await read_standing(database)  # and whether it can be reached at all
+            if standing.is_newer:
+                _refuse(standing)
+            elif database.dialect == "postgresql":
+                await _upgrade_in_use(url, database.schema, revision)
+            else:
+                await database.run_sync(lambda connection: _upgrade(connection, None, revision))
     finally:
         await database.aclose()
 
 
 async def check_schema(database: Database) -> None:
-    """Raise SchemaMismatch unless the database is at the revision of this code."""
-    _refuse(await current_revision(database))
+    """Raise SchemaMismatch unless this code may use the database as it is."""
+    _refuse(await read_standing(database))
+
+
+async def read_standing(database: Database) -> Standing:
+    """Where the database is."""
+    return await database.run_sync(lambda connection: _standing(connection, database.schema), writes=False)
 
 
 async def current_revision(database: Database) -> str | None:
     """The revision that the database is at, None when it has none of our tables."""
-    return await database.run_sync(lambda connection: _current(connection, database.schema), writes=False)
+    return (await read_standing(database)).revision
 
 
 async def ensure_tables(database: Database) -> None:
     """Make the tables where there are none, as the migrations would; else check their revision."""
+
+    async def attempt() -> bool:
+        return await database.run_sync(lambda connection: _ensure(connection, database.schema))
+
     async with _alone():
-        await database.run_sync(lambda connection: _ensure(connection, database.schema))
+        await _in_turn(attempt)
+        await check_schema(database)
 
 
 @contextlib.asynccontextmanager
@@ -64,22 +117,25 @@ async def _alone() -> AsyncIterator[None]:
         yield
 
 
-def _refuse(found: str | None) -> None:
-    if found is None:
-        raise SchemaMismatch(None, HEAD, "run `turnkeeper migrate`")
-    if found == HEAD:
+def _refuse(standing: Standing) -> None:
+    if standing.fits:
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found in known:
-        raise SchemaMismatch(found, HEAD, "run `turnkeeper migrate`")
-    raise SchemaMismatch(found, HEAD, "it was migrated by a newer Turnkeeper: deploy that version here")
+    if standing.is_newer:
+        remedy = "it was migrated by a newer Turnkeeper: deploy that version here"
+        raise SchemaMismatch(standing.revision, HEAD, remedy)
+    raise SchemaMismatch(standing.revision, HEAD, "run `turnkeeper migrate`")
 
 
-def alembic_config(connection: Connection, schema: str | None = None) -> Config:
-    """What Alembic's commands need to work with our migrations on this connection."""
+def alembic_config(connection: Connection, schema: str | None = None, *, online: bool = False) -> Config:
+    """What Alembic's commands need to work with our migrations on this connection.
+
+    `online`: each migration commits by itself, and indexes are built outside of transactions (PostgreSQL);
+    the connection must be in none.
+    """
     config = _config()
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
+    config.attributes["online"] = online
     return config
 
 
@@ -89,43 +145,103 @@ def _config() -> Config:
     return config
 
 
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+async def _in_turn(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it is our turn. Nobody waits within a statement: an index would wait for that in its turn."""
+    limit = time.monotonic() + TURN_SECONDS
+    while not await attempt():
+        if time.monotonic() > limit:
+            raise DatabaseUnavailable(f"another process migrates the database since {TURN_SECONDS:g} s")
+        await asyncio.sleep(PAUSE_SECONDS / 5)
+
+
+async def _upgrade_in_use(url: str, schema: str | None, revision: str) -> None:
+    engine = make_migration_engine(url)
+    try:
+        async with engine.connect() as connection:
+
+            async def attempt() -> bool:
+                taken = await connection.execute(
+                    text("SELECT pg_try_advisory_lock(:key)"), {"key": _TURN_KEY}
+                )
+                is_ours = bool(taken.scalar_one())
+                await connection.commit()
+                return is_ours
+
+            await _in_turn(attempt)
+            await _in_steps(connection, schema, revision)
+    finally:
+        await engine.dispose()
+
+
+async def _in_steps(connection: AsyncConnection, schema: str | None, revision: str) -> None:
+    for attempt in range(1, STEP_ATTEMPTS + 1):
+        try:
+            await connection.run_sync(_upgrade_online, schema, revision)
+            return
+        except (SQLAlchemyError, OSError) as error:
+            if attempt == STEP_ATTEMPTS or connection.invalidated or not is_transient(error):
+                raise explained(error) or error from error
+            await connection.rollback()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _upgrade_online(connection: Connection, schema: str | None, revision: str) -> None:
+    is_new = _standing(connection, schema).revision is None
+    if is_new and schema:
+        connection.execute(CreateSchema(schema, if_not_exists=True))
+    if not is_new:
+        connection.rollback()
+    command.upgrade(alembic_config(connection, schema, online=not is_new), revision)
+    connection.commit()
+
+
 def _upgrade(connection: Connection, schema: str | None, revision: str) -> None:
-    if connection.dialect.name == "postgresql":
-        # two deploys that migrate at once take turns
-        connection.execute(text("SET LOCAL lock_timeout = '30s'"))
-        connection.execute(text("SELECT pg_advisory_xact_lock(7461235901)"))
-        if schema:
-            connection.execute(CreateSchema(schema, if_not_exists=True))
-    found = _current(connection, schema)
-    if found is not None:
-        known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-        if found not in known:
-            _refuse(found)
+    if schema:
+        connection.execute(CreateSchema(schema, if_not_exists=True))
     command.upgrade(alembic_config(connection, schema), revision)
 
 
-def _current(connection: Connection, schema: str | None) -> str | None:
+def _standing(connection: Connection, schema: str | None) -> Standing:
     if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
-        return None
+        return Standing(None)
     versions = table(VERSION_TABLE, column("version_num"), schema=schema)
     found: str | None = connection.execute(select(versions.c.version_num)).scalar_one_or_none()
-    return found
+    if found is None or found == HEAD or found in _known():
+        return Standing(found)
+    if not inspect(connection).has_table(compatibility.name, schema=schema):
+        return Standing(found)
+    said = table(compatibility.name, column("oldest_code"), schema=schema)
+    return Standing(found, connection.execute(select(said.c.oldest_code)).scalar_one_or_none())
 
 
-def _ensure(connection: Connection, schema: str | None) -> None:
-    if _current(connection, schema) is None:
-        _upgrade(connection, schema, "head")
-    _refuse(_current(connection, schema))
+def _ensure(connection: Connection, schema: str | None) -> bool:
+    """Make the tables if there are none; False when it is another one's turn to do that."""
+    if _standing(connection, schema).revision is not None:
+        return True
+    if connection.dialect.name == "postgresql":
+        taken = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _TURN_KEY})
+        if not taken.scalar_one():
+            return False
+        if _standing(connection, schema).revision is not None:  # made while it was not our turn
+            return True
+    _upgrade(connection, schema, "head")
+    return True
 
 
 __all__ = [
     "HEAD",
     "VERSION_TABLE",
+    "Standing",
     "alembic_config",
     "check_schema",
     "current_revision",
     "ensure_tables",
     "metadata",
+    "read_standing",
     "upgrade",
     "upgrade_async",
 ]

@@ -133,12 +133,16 @@ class RunOptions:
     `max_turns`: over the agent's own; None leaves it to the agent.
     `metadata`: free JSON that tools see as `ctx.metadata`.
     `session_input_callback`: the name of one of the app's, over the agent's own.
+    `deadline_seconds`: from acceptance to the run's end; None leaves it to the setting.
+    `token_limit`: tokens of all its model calls after which none is begun; over the agent's own.
     """
 
     stream: bool = False
     max_turns: int | None = None
     metadata: dict[str, Json] = field(default_factory=dict)
     session_input_callback: str | None = None
+    deadline_seconds: float | None = None
+    token_limit: int | None = None
 
     def as_json(self) -> dict[str, Json]:
         full = {
@@ -146,6 +150,8 @@ class RunOptions:
             "max_turns": self.max_turns,
             "metadata": self.metadata,
             "session_input_callback": self.session_input_callback,
+            "deadline_seconds": self.deadline_seconds,
+            "token_limit": self.token_limit,
         }
         return {name: value for name, value in full.items() if value not in (False, None, {})}
 
@@ -157,6 +163,8 @@ class RunOptions:
             max_turns=given.get("max_turns"),
             metadata=given.get("metadata") or {},
             session_input_callback=given.get("session_input_callback"),
+            deadline_seconds=given.get("deadline_seconds"),
+            token_limit=given.get("token_limit"),
         )
 
 
@@ -210,7 +218,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run about to be inserted; the session's queue gives it its seq."""
+    """A run about to be inserted; the session's queue gives it its seq.
+
+    `deadline_seconds` is what holds: the run's own, else the setting's; None for no deadline.
+    """
 
     session_key: str
     id: str
@@ -221,6 +232,7 @@ class NewRun:
     input_digest: str
     options: RunOptions
     idempotency_key: str | None = None
+    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

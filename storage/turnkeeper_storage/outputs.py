@@ -36,12 +36,12 @@ def outputs_of(calls: Sequence[ToolCall], turn: int) -> list[Item]:
     return [output_item(call) for call in sorted(wanted, key=lambda call: call.position)]
 
 
-def close(call: ToolCall) -> ToolCall:
-    """The call with an outcome: its own when it has one, else that its run was cancelled.
+def close(call: ToolCall, text: str = CANCELLED_TEXT) -> ToolCall:
+    """The call with an outcome: its own when it has one, else `text`, by default that its run was cancelled.
 
     A call that was under way, or is in doubt, may have had its effect: its output does not deny that.
     """
     if call.is_settled:
         return call
     may_have_run = call.status in (CallStatus.STARTED, CallStatus.IN_DOUBT)
-    return replace(call, status=CallStatus.CLOSED, output=UNKNOWN_TEXT if may_have_run else CANCELLED_TEXT)
+    return replace(call, status=CallStatus.CLOSED, output=UNKNOWN_TEXT if may_have_run else text)

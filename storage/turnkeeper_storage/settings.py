@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from turnkeeper_storage.admission import MAX_SECONDS, QueueLimits
 from turnkeeper_storage.errors import ConfigurationError
 
 
@@ -35,6 +36,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, gt=0)
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     sweep_seconds: float = Field(default=5.0, gt=0)
+    fast_recovery: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="take the sessions of a worker that died before its leases end (PostgreSQL)",
+    )
+    recovery_seconds: float = Field(default=1.0, gt=0, description="between two looks for workers that died")
     drain_runs: int = Field(default=20, ge=1)
     drain_seconds: float = Field(default=60.0, gt=0)
     grace_seconds: float = Field(default=30.0, gt=0, description="from SIGTERM to the end of the worker")
@@ -43,13 +49,33 @@ class Settings(BaseSettings):
     )
     crash_limit: int = Field(default=3, ge=1)
 
+    # limits of one run
+    run_deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_SECONDS,
+        description="from acceptance to the end of a run that says nothing itself; None: as long as it takes",
+    )
+
     # sizes
     concurrency: int = Field(default=1000, ge=1, description="runs in flight per worker process")
     tool_threads: int = Field(default=32, ge=1, description="threads for synchronous tools per process")
     pool_size: int = Field(default=10, ge=1, description="database connections per process")
     max_input_bytes: int = Field(default=1_048_576, ge=1)
     max_output_bytes: int = Field(default=1_048_576, ge=1, description="of one tool output or one turn")
+    max_state_bytes: int = Field(
+        default=16_777_216, ge=1, description="of what is stored of a run in work: merged input and turns"
+    )
     max_turns: int = Field(default=10, ge=1)
+    max_queued_per_session: int | None = Field(
+        default=1000, ge=1, description="runs of one session that wait in its queue; none: no limit"
+    )
+    max_queued_per_tenant: int | None = Field(
+        default=None, ge=1, description="runs of one tenant that wait in all of its queues; None: no limit"
+    )
+    watchdog_seconds: float | None = Field(
+        default=5.0, gt=0, description="how long the event loop may not answer until it is told; none: never"
+    )
 
     # approvals (PROTOCOL 2.7)
     approval_timeout: float | None = Field(
@@ -71,6 +97,21 @@ class Settings(BaseSettings):
     delta_ttl_seconds: float = Field(default=3600.0, gt=0, description="how long after its last delta")
     delta_coalesce_ms: float = Field(default=5.0, ge=0, description="between two sendings of a process")
 
+    # the HTTP API
+    api_max_body_bytes: int = Field(default=4_194_304, ge=1, description="of one request")
+    api_body_seconds: float = Field(default=10.0, gt=0, description="until the body of a request is there")
+    api_wait_seconds: float = Field(default=60.0, gt=0, description="how long one request may wait for a run")
+    api_heartbeat_seconds: float = Field(
+        default=15.0, gt=0, description="between two signs of life of a stream"
+    )
+    api_send_seconds: float = Field(
+        default=30.0, gt=0, description="how long a reader of a stream may take nothing, then it is dropped"
+    )
+    api_stream_seconds: float = Field(
+        default=3600.0, gt=0, description="how long one stream lasts; its reader comes back for the rest"
+    )
+    api_max_streams: int = Field(default=2000, ge=1, description="streams and waits at once per process")
+
     # the model
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
@@ -80,6 +121,12 @@ class Settings(BaseSettings):
     model_timeout: float = Field(default=600.0, gt=0, description="of one model call")
     model_retries: int = Field(default=4, ge=0, description="further attempts of one model call")
     publish_timeout: float = Field(default=1.0, gt=0)
+
+    @field_validator("max_queued_per_session", "watchdog_seconds", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        # in the environment, and where None means not given
+        return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -92,6 +139,11 @@ class Settings(BaseSettings):
         """The Redis of live events; None when there is none, and readers poll."""
         url = self.redis_url or self.broker_url.split(";")[0]
         return url if url.startswith(("redis://", "rediss://", "unix://")) else None
+
+    @property
+    def queue_limits(self) -> QueueLimits:
+        """How many runs may wait."""
+        return QueueLimits(self.max_queued_per_session, self.max_queued_per_tenant)
 
     @property
     def ingest_queue(self) -> str:

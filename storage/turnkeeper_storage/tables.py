@@ -21,7 +21,7 @@ from sqlalchemy import (
 from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
 
 # The migration whose tables these are.
-REVISION = "0003"
+REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -38,6 +38,8 @@ Big = BigInteger().with_variant(Integer(), "sqlite")
 OPEN = text("status IN ('queued', 'running', 'awaiting_approval')")
 ACTIVE = text("status IN ('running', 'awaiting_approval')")
 DUE = text("status = 'pending' AND expires_at IS NOT NULL")
+WITH_DEADLINE = text("status IN ('queued', 'running', 'awaiting_approval') AND deadline IS NOT NULL")
+QUEUED = text("status = 'queued'")
 RETAINED = text("retention_seconds IS NOT NULL")
 
 sessions = Table(
@@ -55,6 +57,8 @@ sessions = Table(
     # whether the last claim followed a lease that nobody gave back: how its RETURNING tells the claimer
     Column("taken_over", Boolean, nullable=False, server_default=false()),
     Column("runnable_since", Instant),
+    # its head crashed its workers: with how many others of its kind it may be, or is, in one process
+    Column("suspect", Integer),
     Column("parked_run", Key),
     # where the items live; empty until something is written there
     Column("store", Text, nullable=False, server_default="database"),
@@ -125,6 +129,10 @@ runs = Table(
         "uq_turnkeeper_runs_active", "session_key", unique=True, postgresql_where=ACTIVE, sqlite_where=ACTIVE
     ),
     Index("ix_turnkeeper_runs_tenant_id", "tenant", "id"),
+    Index(
+        "ix_turnkeeper_runs_deadline", "deadline", postgresql_where=WITH_DEADLINE, sqlite_where=WITH_DEADLINE
+    ),
+    Index("ix_turnkeeper_runs_queued", "tenant", postgresql_where=QUEUED, sqlite_where=QUEUED),
 )
 
 session_items = Table(
@@ -273,4 +281,27 @@ conversations = Table(
     Column("session_key", Key, primary_key=True),
     Column("conversation_id", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+)
+
+# keys of the HTTP API; of its secret a key keeps the hash only
+api_keys = Table(
+    "turnkeeper_api_keys",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", JsonText, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+    Index("ix_turnkeeper_api_keys_tenant", "tenant"),
+)
+
+# one row: the oldest code (by the revision that it was made for) that may use the database as it is
+compatibility = Table(
+    "turnkeeper_compatibility",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("oldest_code", Text, nullable=False),
 )

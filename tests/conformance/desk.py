@@ -20,7 +20,7 @@ from turnkeeper_storage.tables import sessions as sessions_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
 from turnkeeper_storage.verbs.cancel import Cancelled, cancel
-from turnkeeper_storage.verbs.claim import Claimant, Job, claim, claim_stale
+from turnkeeper_storage.verbs.claim import Claimant, ClaimedMany, Job, claim, claim_many, claim_stale
 from turnkeeper_storage.verbs.enqueue import Enqueued, enqueue
 from turnkeeper_storage.verbs.finish import Ending, Finished, finish
 from turnkeeper_storage.verbs.heartbeat import Beat, heartbeat
@@ -50,8 +50,11 @@ def new_run(session: str = "s", text: str = "hello", *, idempotency_key: str | N
     )
 
 
-def claimant(lease_id: str | None = None, *, crash_limit: int = CRASH_LIMIT) -> Claimant:
-    return Claimant(lease_id or ids.new_lease_id(), "tests", LEASE_SECONDS, crash_limit)
+def claimant(
+    lease_id: str | None = None, *, crash_limit: int = CRASH_LIMIT, takes_suspects: bool = True
+) -> Claimant:
+    lease_id = lease_id or ids.new_lease_id()
+    return Claimant(lease_id, "tests", LEASE_SECONDS, crash_limit, takes_suspects)
 
 
 class Desk:
@@ -74,14 +77,28 @@ class Desk:
         who = claimant(lease_id, crash_limit=crash_limit)
         return await self.database.transact(lambda uow: claim(uow, key(session), who))
 
+    async def claim_many(self, *names: str) -> ClaimedMany:
+        keys = [key(session) for session in names]
+        return await self.database.transact(lambda uow: claim_many(uow, keys, claimant()))
+
     async def take(self, session: str = "s", *, crash_limit: int = CRASH_LIMIT) -> Job:
-        """A claim that must succeed."""
+        """A claim that must succeed; of a session whose head is a suspect, by a sweep."""
         job = await self.claim(session, crash_limit=crash_limit)
+        if job is None:
+            swept = await self.sweep(crash_limit=crash_limit)
+            job = next((one for one in swept if one.lease.session_key == key(session)), None)
         assert job is not None
         return job
 
-    async def sweep(self, limit: int = 10, *, lease_id: str | None = None) -> list[Job]:
-        who = claimant(lease_id)
+    async def sweep(
+        self,
+        limit: int = 10,
+        *,
+        lease_id: str | None = None,
+        crash_limit: int = CRASH_LIMIT,
+        takes_suspects: bool = True,
+    ) -> list[Job]:
+        who = claimant(lease_id, crash_limit=crash_limit, takes_suspects=takes_suspects)
         return await self.database.transact(lambda uow: claim_stale(uow, limit, who))
 
     async def finish(

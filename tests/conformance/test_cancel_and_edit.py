@@ -25,6 +25,17 @@ async def test_a_queued_run_ends_at_once(desk: Desk) -> None:
     assert [event.type for event in await desk.events(run)] == [EventType.QUEUED, EventType.CANCELLED]
 
 
+async def test_a_cancel_that_is_repeated_for_its_answer_was_lost_wakes_again(desk: Desk) -> None:
+    first = (await desk.enqueue()).run
+    await desk.enqueue()
+    assert (await desk.cancel(first)).wake
+    assert (await desk.cancel(first)).wake
+    job = await desk.take()
+    assert not (await desk.cancel(first)).wake
+    await desk.finish(job, go_on=False)
+    assert not (await desk.cancel(first)).wake
+
+
 async def test_the_cancel_of_the_head_wakes_for_the_next(desk: Desk) -> None:
     first = (await desk.enqueue()).run
     second = (await desk.enqueue()).run

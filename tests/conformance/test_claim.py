@@ -8,10 +8,14 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from tests.conformance.desk import Desk
+from tests.conformance.desk import Desk, key
 from turnkeeper_storage import ids
+from turnkeeper_storage.database import Database
 from turnkeeper_storage.model import EventType, RunStatus
+from turnkeeper_storage.repositories import sessions
 from turnkeeper_storage.tables import runs
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs.claim import ClaimedMany
 
 
 async def test_of_many_claimants_one_wins(desk: Desk) -> None:
@@ -116,3 +120,42 @@ async def test_a_crash_does_not_count_against_the_next_run(desk: Desk) -> None:
     following = (await desk.finish(job)).next
     assert following is not None
     assert following.run.crashes == 0
+
+
+async def test_of_several_sessions_those_that_are_free_are_claimed_in_the_order_given(desk: Desk) -> None:
+    for session in "abcd":
+        await desk.enqueue(session)
+    await desk.take("b")
+    await desk.enqueue("e")
+    await desk.finish(await desk.take("e"))
+    found = await desk.claim_many("d", "b", "unknown", "e", "a")
+    assert [job.run.session_id for job in found.jobs] == ["d", "a"]
+    assert found.locked == []
+    assert [job.lease.epoch for job in found.jobs] == [1, 1]
+    assert (await desk.row("e"))["lease_id"] is None
+
+
+async def test_a_suspect_among_several_sessions_is_left_to_a_sweep(desk: Desk) -> None:
+    await desk.enqueue("good")
+    await desk.enqueue("bad")
+    for _ in range(2):
+        await desk.take("bad")
+        await desk.crash("bad")
+    assert [job.run.session_id for job in (await desk.claim_many("bad", "good")).jobs] == ["good"]
+    assert [job.run.session_id for job in await desk.sweep()] == ["bad"]
+
+
+# SQLite has one writer: nobody meets a locked row
+async def test_a_session_that_is_locked_is_told_and_not_waited_for(migrated_postgres: str) -> None:
+    desk = Desk(Database(migrated_postgres))
+    await desk.enqueue("a")
+    await desk.enqueue("b")
+
+    async def meanwhile(uow: UnitOfWork) -> ClaimedMany:
+        await sessions.lock(uow, key("a"))
+        return await desk.claim_many("a", "b")
+
+    found = await desk.database.transact(meanwhile)
+    assert [job.run.session_id for job in found.jobs] == ["b"]
+    assert found.locked == [key("a")]
+    await desk.database.aclose()

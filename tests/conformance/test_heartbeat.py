@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -38,6 +39,17 @@ async def test_a_lease_that_another_took_is_reported_lost_and_left_alone(desk: D
     assert not beat.renewed
     assert (await desk.row())["lease_until"] == until
     assert (await desk.beat(heir.lease)).renewed == {key("s")}
+
+
+async def test_a_lease_is_not_renewed_by_the_id_of_the_one_beside_it(desk: Desk) -> None:
+    await desk.enqueue("left")
+    await desk.enqueue("right")
+    left, right = (await desk.take("left")).lease, (await desk.take("right")).lease
+    before = [(await desk.row(name))["lease_until"] for name in ("left", "right")]
+    swapped = replace(left, lease_id=right.lease_id), replace(right, lease_id=left.lease_id)
+    lost = frozenset({key("left"), key("right")})
+    assert await desk.beat(*swapped, seconds=300) == Beat(frozenset(), lost, {})
+    assert [(await desk.row(name))["lease_until"] for name in ("left", "right")] == before
 
 
 async def test_a_lease_that_was_given_back_is_reported_lost(desk: Desk) -> None:

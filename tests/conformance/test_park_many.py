@@ -88,7 +88,7 @@ async def plan(parking: Parking, statement: Any) -> str:
         explain = "EXPLAIN " if uow.dialect == "postgresql" else "EXPLAIN QUERY PLAN "
         return "\n".join(str(row) for row in await uow.execute(text(explain + shown)))
 
-    return await parking.database.read(read)
+    return await parking.database.transact(read)
 
 
 async def test_the_sweeper_finds_work_and_what_is_due_by_partial_indexes(parking: Parking) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import sys
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import update
@@ -19,6 +20,7 @@ from turnkeeper_storage.errors import ConfigurationError, InvalidInput, SchemaMi
 from turnkeeper_storage.items import Item, Json, user_message
 from turnkeeper_storage.migrate import check_schema
 from turnkeeper_storage.sessions.protocol import (
+    RepairableSession,
     ReplaceableSession,
     Session,
     SessionSettings,
@@ -264,6 +266,76 @@ async def test_an_add_that_is_cancelled_leaves_all_or_nothing(open_session: Open
         assert [item for item in got if item not in messages(1, start=9)] in ([], messages(5))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "text",
+        7,
+        {},
+        {"content": "no role"},
+        {"type": "message", 1: "x"},
+        {"type": "x", "n": float("nan")},
+        {"type": "x", "b": b""},
+    ],
+    ids=repr,
+)
+async def test_what_is_no_item_is_refused_with_its_place_and_nothing_is_added(
+    session: Session, wrong: Json
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await session.add_items([messages(1)[0], wrong])
+    assert caught.value.field == "items[1]"
+    assert await session.get_items() == []
+
+
+async def test_what_is_no_list_of_items_is_refused(session: Session) -> None:
+    for wrong in ("text", None, 7, {"role": "user", "content": "x"}):
+        with pytest.raises(InvalidInput, match="items"):
+            await session.add_items(cast(Any, wrong))
+    assert await session.get_items() == []
+
+
+async def test_tenants_do_not_see_each_other(open_session: Open, place: Place) -> None:
+    if not place.store.has_tenants:
+        return
+    ours, theirs = open_session("shared", tenant="ours"), open_session("shared", tenant="theirs")
+    await ours.clear_session()
+    await ours.add_items(messages(1))
+    assert await theirs.get_items() == []
+    assert await theirs.pop_item() is None
+    await theirs.clear_session()
+    assert await ours.get_items() == messages(1)
+
+
+async def test_single_items_can_be_taken_out_where_the_store_can(session: Session, place: Place) -> None:
+    assert isinstance(session, RepairableSession) is place.store.can_be_repaired
+    if not isinstance(session, RepairableSession):
+        assert not hasattr(session, "entries")
+        return
+    assert await session.entries() == []
+    # two that are alike, and a third that is not: what is taken out is a place, not a text
+    given = [*messages(1), *messages(1), *messages(2, start=5)]
+    await session.add_items(given)
+    entries = await session.entries()
+    assert [entry.item for entry in entries] == given
+    assert len({entry.key for entry in entries}) == 4
+    await session.remove_entries([entries[1].key, entries[3].key])
+    assert await session.get_items() == [*messages(1), *messages(1, start=5)]
+    await session.remove_entries([entries[3].key])  # gone already
+    await session.remove_entries([])
+    await session.add_items(messages(1, start=8))
+    assert await session.get_items() == [*messages(1), *messages(1, start=5), *messages(1, start=8)]
+
+
+async def test_what_the_caller_does_to_entries_changes_nothing(session: Session) -> None:
+    await session.add_items(messages(1))
+    if isinstance(session, RepairableSession):
+        (entry,) = await session.entries()
+        assert entry.item is not None
+        entry.item["content"] = "changed"
+    assert await session.get_items() == messages(1)
+
+
 # --- in a database --------------------------------------------------------------------------------
 
 
@@ -310,15 +382,15 @@ async def test_rows_that_cannot_be_read_are_skipped_by_reads_and_removed_by_pop(
     assert await last_position(database) == last - 2
 
 
-async def test_tenants_do_not_see_each_other(database: Database) -> None:
-    ours = SQLAlchemySession("shared", database=database, tenant="ours")
-    theirs = SQLAlchemySession("shared", database=database, tenant="theirs")
-    await ours.clear_session()
-    await ours.add_items(messages(1))
-    assert await theirs.get_items() == []
-    assert await theirs.pop_item() is None
-    await theirs.clear_session()
-    assert await ours.get_items() == messages(1)
+async def test_rows_that_cannot_be_read_are_entries_without_an_item(
+    database: Database, stored: SQLAlchemySession
+) -> None:
+    await stored.add_items(messages(3))
+    await corrupt(database, await last_position(database) - 1, "{cut")
+    entries = await stored.entries()
+    assert [entry.item for entry in entries] == [messages(3)[0], None, messages(3)[2]]
+    await stored.remove_entries([entries[1].key])
+    assert [entry.item for entry in await stored.entries()] == [messages(3)[0], messages(3)[2]]
 
 
 async def test_writers_on_connections_of_their_own_lose_nothing(
@@ -350,28 +422,6 @@ async def test_it_can_join_a_transaction(database: Database, stored: SQLAlchemyS
     assert await stored.get_items() == messages(1)
     await database.transact(lambda uow: stored.add_items_in(uow, messages(1, start=1)))
     assert await stored.get_items() == messages(2)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "text",
-        7,
-        {},
-        {"content": "no role"},
-        {"type": "message", 1: "x"},
-        {"type": "x", "n": float("nan")},
-        {"type": "x", "b": b""},
-    ],
-    ids=repr,
-)
-async def test_what_is_no_item_is_refused_with_its_place_and_nothing_is_added(
-    stored: SQLAlchemySession, wrong: Json
-) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        await stored.add_items([messages(1)[0], wrong])
-    assert caught.value.field == "items[1]"
-    assert await stored.get_items() == []
 
 
 @pytest.mark.parametrize("session_id", ["", "x" * 256, "tab\t", "lone \ud83d"])

@@ -77,7 +77,8 @@ class Demo:
             self._process.kill()
             self._process.wait(10)
         for process in self.left():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may be ending by itself
+                process.kill()
 
 
 def _runs(process: psutil.Process) -> bool:

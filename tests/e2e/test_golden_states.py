@@ -30,7 +30,7 @@ from turnkeeper_storage.approvals import ABORTED_TEXT, EXPIRED_TEXT, REJECTED_TE
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_storage.settings import load_settings
-from turnkeeper_worker.valid_input import make_valid
+from turnkeeper_storage.valid_input import make_valid
 
 FOLDER = Path(make_run_states.__file__).parent
 Decide = Callable[[AsyncClient, ApprovalSnapshot], Awaitable[object]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("turnkeeper", "turnkeeper_client", "turnkeeper_storage", "turnkeeper_worker")
+PACKAGES = ("turnkeeper", "turnkeeper_api", "turnkeeper_client", "turnkeeper_storage", "turnkeeper_worker")
 
 
 def run(*argv: str | Path, cwd: Path, seconds: float = 120.0) -> str:

@@ -119,16 +119,49 @@ async def test_a_job_of_any_producer_is_accepted_once_though_it_is_delivered_twi
         async with site.client() as client:
             for _ in range(2):
                 produce(redis_url, jobs, {"session_id": "s", "input": "one", "agent": "support"}, task_id)
+            # of another session: two threads that take two jobs may accept them in any order
             produce(
                 redis_url,
                 jobs,
-                {"session_id": "s", "input": "two", "agent": "support"},
+                {"session_id": "t", "input": "two", "agent": "support", "deadline_seconds": 600},
                 secrets.token_hex(16),
             )
             await all_ended(client, 2, within=20)
 
-            assert said(await client.session("s").get_items()) == echoes("one", "two")
-            assert (await client.runs("s")).runs[1].idempotency_key == f"celery:{task_id}"
+            assert said(await client.session("s").get_items()) == echoes("one")
+            assert said(await client.session("t").get_items()) == echoes("two")
+            (first,) = (await client.runs("s")).runs
+            (second,) = (await client.runs("t")).runs
+            assert first.idempotency_key == f"celery:{task_id}"
+            assert first.deadline is None
+            assert second.deadline is not None
+
+
+async def test_jobs_for_a_full_queue_come_again_and_hold_up_no_others(
+    migrated_url: str, redis_url: str, processes: Processes
+) -> None:
+    async with ScriptedModel(answer=echo) as model:
+        model.hold()
+        settings = {"TURNKEEPER_MAX_QUEUED_PER_SESSION": "1"}
+        site = Site(processes, migrated_url, redis_url, model.base_url, settings=settings)
+        (worker,) = site.workers(1)
+        jobs = f"{site.queue}.ingest"
+        for n in range(8):  # more than there are threads
+            job = {"session_id": "full", "input": str(n), "agent": "support"}
+            produce(redis_url, jobs, job, secrets.token_hex(16))
+        produce(
+            redis_url, jobs, {"session_id": "s", "input": "one", "agent": "support"}, secrets.token_hex(16)
+        )
+        async with site.client() as client:
+            await model.wait_for(2, within=20)  # one of each session is in work
+            await eventually(lambda: worker.log.count("waits: session 'full'") == 6)
+            model.release()
+            await all_ended(client, 9, within=60)
+
+            assert sorted(said(await client.session("full").get_items())[::2]) == [str(n) for n in range(8)]
+        with redis.Redis.from_url(redis_url) as broker:
+            assert broker.llen(jobs) == 0
+            await eventually(lambda: broker.hlen("unacked") == 0)
 
 
 async def test_a_job_that_makes_no_sense_is_dropped_and_does_not_come_back(

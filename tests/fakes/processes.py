@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.fakes.wait import eventually_sync
 
 ROOT = Path(__file__).parents[2]
+# characters of each log that are shown when a test failed
+LOG_SHOWN = 6000
 
 
 class Process:
@@ -104,6 +106,15 @@ class Processes:
         process = Process(argv, log=log, env=env)
         self._started.append(process)
         return process
+
+    def logs(self) -> str:
+        """The end of what each of them wrote, and whether it still runs: for a test that failed."""
+        parts = []
+        for place, process in enumerate(self._started):
+            code = process.returncode
+            state = f"pid {process.pid}, " + ("runs" if code is None else f"ended with {code}")
+            parts.append(f"--- process {place} ({state})\n{process.log[-LOG_SHOWN:]}")
+        return "\n".join(parts)
 
     def end_all(self) -> None:
         """Kill what still runs."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 
 class Proxy:
@@ -22,6 +22,7 @@ class Proxy:
         self._left: int | None = None
         self._to_lose = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.lost = 0
         self.connections = 0
         self.is_holding_something = False
@@ -32,7 +33,18 @@ class Proxy:
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
         user, at, _ = self._parts.netloc.rpartition("@")
-        return self._parts._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
+        return self._parts._replace(netloc=f"{user}{at}127.0.0.1:{port}", query="").geturl()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        folder = parse_qs(self._parts.query).get("host")
+        if folder:  # PostgreSQL on a socket in a folder
+            return await asyncio.open_unix_connection(f"{folder[0]}/.s.PGSQL.5432")
+        return await asyncio.open_connection(self._parts.hostname, self._parts.port)
+
+    def cut(self) -> None:
+        """Break all connections that there are."""
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     def hold(self) -> None:
         """Pass nothing on, either way."""
@@ -80,7 +92,8 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            there, back = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+            there, back = await self._reach()
+            self._writers |= {writer, back}
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pass(reader, back, is_answer=False))
@@ -88,6 +101,7 @@ class Proxy:
             except* (OSError, _Cut):
                 pass
             finally:
+                self._writers -= {writer, back}
                 back.close()
                 writer.close()
 

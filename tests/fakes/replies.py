@@ -68,7 +68,12 @@ class ErrorEvent:
     message: str = "scripted error event"
 
 
-Reply: TypeAlias = Answer | HttpError | Hang | Cut | BrokenJson | ErrorEvent
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """An answer that goes on until nobody reads it any more: words when streamed, blanks when not."""
+
+
+Reply: TypeAlias = Answer | HttpError | Hang | Cut | BrokenJson | ErrorEvent | Endless
 Call: TypeAlias = tuple[str, str | Mapping[str, Json]] | tuple[str, str | Mapping[str, Json], str]
 
 
@@ -135,6 +140,11 @@ def incomplete(reason: str = "max_output_tokens", content: str = "half an ans") 
 def error_event(code: str = "server_error", message: str = "scripted error event") -> ErrorEvent:
     """A flat `error` event in place of an end."""
     return ErrorEvent(code, message)
+
+
+def endless() -> Endless:
+    """An answer without an end."""
+    return Endless()
 
 
 def _thoughts(reasoning: str | None) -> list[Item]:

@@ -28,8 +28,8 @@ from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.sessions.redis import RedisSession
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 
-# Opens a session: (id, session_settings=None). The same id a second time opens the same conversation,
-# except in memory.
+# Opens a session: (id, session_settings=None, tenant="default"), the last where the store has tenants. The
+# same id a second time opens the same conversation, except in memory.
 Open: TypeAlias = Callable[..., Session]
 Given: TypeAlias = Mapping[str, Any]
 Make: TypeAlias = Callable[[Given, AsyncExitStack], Open | Awaitable[Open]]
@@ -40,11 +40,14 @@ class Store:
     """How to open sessions of one class: with the values of these fixtures, on the test's own loop.
 
     `takes_any_item`: whether it keeps every JSON object as it is; a service refuses what it does not know.
+    `has_tenants`: whether it is opened for one. `can_be_repaired`: whether single items can be taken out.
     """
 
     make: Make
     fixtures: tuple[str, ...] = ()
     takes_any_item: bool = True
+    has_tenants: bool = True
+    can_be_repaired: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +78,19 @@ def _sqlalchemy(given: Given, stack: AsyncExitStack) -> Open:
     (url,) = given.values()
     database = Database(url)
     stack.push_async_callback(database.aclose)
-    return lambda id, session_settings=None: SQLAlchemySession(
-        id, database=database, session_settings=session_settings
-    )
+    return lambda id, **options: SQLAlchemySession(id, database=database, **options)
 
 
 async def _redis(given: Given, stack: AsyncExitStack) -> Open:
     client = redis.asyncio.Redis.from_url(given["redis_url"])
     stack.push_async_callback(client.aclose)
-    return lambda id, session_settings=None: RedisSession(
-        id, client=client, session_settings=session_settings
-    )
+    return lambda id, **options: RedisSession(id, client=client, **options)
 
 
 async def _fakeredis(given: Given, stack: AsyncExitStack) -> Open:
     client = fakeredis.FakeAsyncRedis()
     stack.push_async_callback(client.aclose)
-    return lambda id, session_settings=None: RedisSession(
-        id, client=client, session_settings=session_settings
-    )
+    return lambda id, **options: RedisSession(id, client=client, **options)
 
 
 KEYS = {"2025": bytes(range(32)), "2026": bytes(range(32, 64))}
@@ -105,9 +102,7 @@ def _encrypted(inner: Make) -> Make:
     async def make(given: Given, stack: AsyncExitStack) -> Open:
         made = inner(given, stack)
         opens: Open = await made if inspect.isawaitable(made) else made
-        return lambda id, session_settings=None: EncryptedSession(
-            opens(id, session_settings=session_settings), keys=KEYS
-        )
+        return lambda id, **options: EncryptedSession(opens(id, **options), keys=KEYS)
 
     return make
 
@@ -118,25 +113,24 @@ async def _conversations(given: Given, stack: AsyncExitStack) -> Open:
     client = AsyncOpenAI(base_url=server.base_url, api_key="test", max_retries=0, http_client=http)
     stack.push_async_callback(client.close)
     ids = MemoryConversationIds()
-    return lambda id, session_settings=None: OpenAIConversationsSession(
-        id, client=client, conversations=ids, session_settings=session_settings
-    )
+    return lambda id, **options: OpenAIConversationsSession(id, client=client, conversations=ids, **options)
 
 
 STORES: dict[str, Store] = {
-    "memory": Store(_memory),
-    "file": Store(_file, ("tmp_path",)),
+    "memory": Store(_memory, has_tenants=False),
+    "file": Store(_file, ("tmp_path",), has_tenants=False, can_be_repaired=False),
     "sqlite": Store(_sqlalchemy, ("migrated_sqlite",)),
     "postgres": Store(_sqlalchemy, ("shared_postgres",)),
     "redis": Store(_redis, ("redis_url",)),
     "fakeredis": Store(_fakeredis),
-    "encrypted-memory": Store(_encrypted(_memory)),
-    "encrypted-file": Store(_encrypted(_file), ("tmp_path",)),
+    "conversations": Store(_conversations, takes_any_item=False),
+    "encrypted-memory": Store(_encrypted(_memory), has_tenants=False),
+    "encrypted-file": Store(_encrypted(_file), ("tmp_path",), has_tenants=False, can_be_repaired=False),
     "encrypted-sqlite": Store(_encrypted(_sqlalchemy), ("migrated_sqlite",)),
     "encrypted-postgres": Store(_encrypted(_sqlalchemy), ("shared_postgres",)),
     "encrypted-redis": Store(_encrypted(_redis), ("redis_url",)),
-    "encrypted-twice": Store(_encrypted(_encrypted(_memory))),
-    "conversations": Store(_conversations, takes_any_item=False),
+    "encrypted-conversations": Store(_encrypted(_conversations)),
+    "encrypted-twice": Store(_encrypted(_encrypted(_memory)), has_tenants=False),
 }
 _MARKS = {"shared_postgres": pytest.mark.postgres, "redis_url": pytest.mark.redis}
 

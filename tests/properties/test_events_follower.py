@@ -30,12 +30,15 @@ class World:
     pushed: list[LiveDelta | int] = field(default_factory=list)
     lost: set[Cursor] = field(default_factory=set)
     sent: list[LiveDelta] = field(default_factory=list)
+    # stored deltas in one answer
+    page: int = 1_000
 
 
 # One attempt at a turn: how many deltas it gives, and whether it is asked again after that.
 attempts = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=5)
 # What becomes of each delta: stored and pushed, stored only, pushed only, or lost.
 fates = st.lists(st.sampled_from(["both", "stored", "pushed", "lost"]), min_size=1, max_size=8)
+pages = st.integers(1, 4)
 
 
 def script(asked: list[tuple[int, bool]]) -> Iterator[Event | LiveDelta]:
@@ -86,7 +89,10 @@ def read(world: World, follower: Follower, limit: int | None = None) -> list[Eve
             case Look(after):
                 follower.looked([event for event in world.committed if event.n > after])
             case Replay(after):
-                follower.replayed([delta for delta in world.stored if delta.cursor > after])
+                stored = sorted(
+                    (delta for delta in world.stored if delta.cursor > after), key=lambda one: one.cursor
+                )
+                follower.replayed(stored[: world.page], more=len(stored) > world.page)
             case Wait() | End():
                 return got
     raise AssertionError("the follower does not come to rest")
@@ -131,11 +137,11 @@ def hear(world: World, follower: Follower) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(asked=attempts, kinds=fates, hears=st.lists(st.booleans(), min_size=1, max_size=6))
+@given(asked=attempts, kinds=fates, hears=st.lists(st.booleans(), min_size=1, max_size=6), page=pages)
 def test_all_durable_events_come_once_in_order_and_every_delta_is_given_or_told_missing(
-    asked: list[tuple[int, bool]], kinds: list[str], hears: list[bool]
+    asked: list[tuple[int, bool]], kinds: list[str], hears: list[bool], page: int
 ) -> None:
-    world, follower = World(), Follower(Cursor())
+    world, follower = World(page=page), Follower(Cursor())
     fate, listens = itertools.cycle(kinds), itertools.cycle(hears)
     got: list[Event | LiveDelta | Gap] = []
     for thing in script(asked):
@@ -152,11 +158,11 @@ def test_all_durable_events_come_once_in_order_and_every_delta_is_given_or_told_
 
 
 @settings(max_examples=400, deadline=None)
-@given(asked=attempts, kinds=fates, cuts=st.lists(st.integers(1, 3), min_size=1, max_size=8))
+@given(asked=attempts, kinds=fates, cuts=st.lists(st.integers(1, 3), min_size=1, max_size=8), page=pages)
 def test_a_reader_that_is_cut_anywhere_and_comes_back_misses_and_doubles_nothing(
-    asked: list[tuple[int, bool]], kinds: list[str], cuts: list[int]
+    asked: list[tuple[int, bool]], kinds: list[str], cuts: list[int], page: int
 ) -> None:
-    world, fate, cut = World(), itertools.cycle(kinds), itertools.cycle(cuts)
+    world, fate, cut = World(page=page), itertools.cycle(kinds), itertools.cycle(cuts)
     got: list[Event | LiveDelta | Gap] = []
     at = "0"
 
@@ -207,11 +213,11 @@ def test_late_deltas_of_an_attempt_that_was_given_up_are_dropped(
     assert [thing for thing in got if isinstance(thing, LiveDelta)] == world.sent
 
 
-@given(asked=attempts, after=st.integers(0, 20))
+@given(asked=attempts, after=st.integers(0, 20), page=pages)
 def test_who_comes_in_the_middle_of_a_turn_is_given_what_is_stored_of_it(
-    asked: list[tuple[int, bool]], after: int
+    asked: list[tuple[int, bool]], after: int, page: int
 ) -> None:
-    world, things = World(), list(script(asked))
+    world, things = World(page=page), list(script(asked))
     for thing in things[: max(2, after)]:
         happen(world, thing, "stored")
     got = read(world, Follower(Cursor()))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.model import CallStatus, Merged, ToolCall, Turn, Usage
+from turnkeeper_storage.valid_input import make_valid
 from turnkeeper_worker.entries import entry_at_end, entry_at_park
 from turnkeeper_worker.steps import close_calls, history_of, plan_calls
-from turnkeeper_worker.valid_input import make_valid
 
 INPUT: list[Item] = [{"role": "user", "content": "hello"}]
 SETTLED = (CallStatus.DONE, CallStatus.DENIED)

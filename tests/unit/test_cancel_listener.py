@@ -145,8 +145,8 @@ async def test_a_cancel_that_comes_while_its_session_is_being_claimed_is_heard(
         await listens(redis)
         gate, is_claimed, transact = asyncio.Event(), asyncio.Event(), worker.database.transact
 
-        async def late(work):  # type: ignore[no-untyped-def]  # the answer of the claim's commit is slow
-            answer = await transact(work)
+        async def late(work, name="", **more):  # type: ignore[no-untyped-def]  # the answer of the claim's commit is slow
+            answer = await transact(work, name, **more)
             task = asyncio.current_task()
             if task is not None and task.get_name() == "turnkeeper-claim":
                 is_claimed.set()

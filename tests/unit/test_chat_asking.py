@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import literal, update
 
 from tests.conformance.parking import Parking, ask, call
 from tests.fakes.bell import Bell
 from tests.fakes.parked import work_on
+from turnkeeper.chat import asking
 from turnkeeper.chat.asking import Asking
 from turnkeeper.chat.lines import PipedLines
 from turnkeeper.chat.screen import LONG, Screen
 from turnkeeper_client import Client
-from turnkeeper_storage.model import ApprovalStatus
+from turnkeeper_storage.model import Approval, ApprovalStatus
+from turnkeeper_storage.sql_types import SECONDS, after
+from turnkeeper_storage.tables import approvals
 from turnkeeper_storage.verbs.park import Parked
 
 
@@ -67,10 +72,29 @@ def test_a_call_in_doubt_is_resolved_by_each_of_the_answers(
 
 
 def test_a_call_that_may_still_be_at_work_is_asked_about_when_its_time_is_over(
-    client: Client, migrated_sqlite: str, capsys: pytest.CaptureFixture[str]
+    client: Client, migrated_sqlite: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approval = work_on(migrated_sqlite, lambda parking: parking.in_doubt(tool_seconds=1)).approvals[0]
-    assert not client.approval(approval.id).available
+    # its time is over when the test says so, however long the test takes to get there
+    approval = work_on(migrated_sqlite, lambda parking: parking.in_doubt(tool_seconds=3600)).approvals[0]
+    told: list[str] = []
+
+    def wait(seconds: float) -> None:
+        told.append(capsys.readouterr().err)
+        assert not client.approval(approval.id).available
+        if len(told) == 2:
+            end_its_time(migrated_sqlite, approval)
+
+    monkeypatch.setattr(asking, "time", SimpleNamespace(sleep=wait))
     asked(client, approval.id, "not")
+    assert len(told) == 2
+    assert "it may still be at work" in told[0]
+    assert "Did it happen?" not in "".join(told)
+    assert "Did it happen?" in capsys.readouterr().err
     assert client.approval(approval.id).outcome == "not_happened"
-    assert "it may still be at work" in capsys.readouterr().err
+
+
+def end_its_time(url: str, approval: Approval) -> None:
+    """From now on the call of an approval is at work no more."""
+    of_it = approvals.c.id == approval.id
+    over = {"available_at": after(literal(-1.0, SECONDS))}
+    work_on(url, lambda parking: parking.sql(update(approvals).where(of_it).values(over)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from tests.conformance.parking import Parking
 from tests.fakes.parked import work_on
@@ -92,6 +93,21 @@ def test_a_run_is_enqueued_listed_shown_and_cancelled(cli: Cli) -> None:
     assert cli("runs", "list", "--status", "queued", "--json").json["runs"] == []
 
 
+def test_a_full_queue_is_told_and_fails(lite: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNKEEPER_MAX_QUEUED_PER_SESSION", "1")
+    _enqueue(lite)
+    refused = lite("runs", "enqueue", "s", "Hi", "--agent", "support")
+    assert refused.code == 1
+    assert "session 's' has 1 queued runs, and that is the limit" in refused.err
+
+
+def test_a_deadline_is_shown(lite: Cli) -> None:
+    run_id = _enqueue(lite, **{"deadline-seconds": "60"})
+    snapshot = lite("runs", "show", run_id, "--json").json
+    assert snapshot["deadline"] > snapshot["created_at"]
+    assert f"deadline: {snapshot['deadline'][:10]}" in lite("runs", "show", run_id).out
+
+
 def test_runs_are_told_to_people(lite: Cli) -> None:
     assert lite("runs", "list").out == "No runs.\n"
     run_id = _enqueue(lite)
@@ -146,6 +162,8 @@ def test_an_input_comes_from_standard_input_or_a_file(lite: Cli, tmp_path: Path)
         (("runs", "enqueue", "s", "Hi", "--agent", "a", "--metadata", "{"), "metadata: is no JSON"),
         (("runs", "enqueue", "s", "Hi", "--agent", "a", "--metadata", "[]"), "metadata: is list"),
         (("runs", "enqueue", "s", "Hi", "--agent", "a", "--max-turns", "0"), "max_turns: is 0"),
+        (("runs", "enqueue", "s", "Hi", "--agent", "a", "--deadline-seconds", "0"), "deadline_seconds: is 0"),
+        (("runs", "enqueue", "s", "Hi", "--agent", "a", "--token-limit", "0"), "token_limit: is 0"),
         (("runs", "enqueue", "s", "Hi", "--agent", ""), "agent: is empty"),
         (("runs", "enqueue", "s", "--agent", "a", "--items", "none.json"), "cannot be read"),
         (("runs", "enqueue", "x" * 256, "Hi", "--agent", "a"), "session_id: has 256 characters"),
@@ -283,7 +301,6 @@ def test_registered_agents_are_listed(lite: Cli, migrated_sqlite: str) -> None:
 
 
 def _register(url: str, record: AgentRecord) -> None:
-    import asyncio
 
     async def register() -> None:
         database = Database(url)
@@ -293,6 +310,25 @@ def _register(url: str, record: AgentRecord) -> None:
             await database.aclose()
 
     asyncio.run(register())
+
+
+def test_a_database_of_a_newer_release_that_fits_is_left_as_it_is(anywhere: Cli, database_url: str) -> None:
+    where = ("--database-url", database_url)
+    assert anywhere("migrate", *where).code == 0
+
+    async def further() -> None:
+        database = Database(database_url)
+        newer = text("UPDATE turnkeeper_alembic_version SET version_num = '9999'")
+        await database.run_sync(lambda c: c.execute(newer).close())
+        await database.aclose()
+
+    asyncio.run(further())
+    checked = anywhere("migrate", *where, "--check")
+    assert checked.code == 0
+    assert checked.out == f"The database is at revision 9999; this code is of {HEAD}, and works on it.\n"
+    assert "Nothing to do." in anywhere("migrate", *where).out
+    assert anywhere("migrate", *where, "--json").json["current"] == "9999"
+    assert anywhere("runs", *where, "list").code == 0
 
 
 def test_a_database_is_migrated_once_and_checked(anywhere: Cli, database_url: str) -> None:

@@ -305,3 +305,27 @@ async def test_a_blocking_function_gives_its_result_or_its_error() -> None:
 def test_a_place_holds_neither_user_nor_password() -> None:
     assert place("redis://u:p@host:1/0?password=p;redis://b") == "redis://host:1/0"
     assert place("sqlite:///turnkeeper.db") == "sqlite:///turnkeeper.db"
+
+
+def test_how_soon_the_runs_of_a_killed_worker_go_on_is_told(
+    well: Cli, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(**wanted: str) -> tuple[str, str]:
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+        found = well("doctor", "--json").json["findings"]
+        return levels(found)["recovery"], of("recovery", found)
+
+    has_locks = migrated_url.startswith("postgresql")
+    level, text = told()
+    assert level == "ok"
+    assert ("within seconds" if has_locks else "SQLite: the runs of a killed worker") in text
+    level, text = told(TURNKEEPER_FAST_RECOVERY="on")
+    assert level == ("ok" if has_locks else "fail")
+    assert "within 30 s" not in told(TURNKEEPER_FAST_RECOVERY="off", TURNKEEPER_LEASE_SECONDS="20")[1]
+    if has_locks:
+        monkeypatch.setattr("asyncpg.Connection.get_server_pid", lambda _: 1)  # as a pooler answers
+        level, text = told(TURNKEEPER_FAST_RECOVERY="auto")
+        assert level == "warn"
+        assert "a pooler is between worker and database" in text
+        assert "leads to PostgreSQL itself" in text

@@ -125,3 +125,77 @@ def test_an_import_into_a_session_that_is_there_is_refused(lite: Cli, tmp_path: 
     lines = lite("sessions", "export", "s").out
     done = lite("sessions", "import", "-", stdin=lines)
     assert (done.code, "has runs or items already" in done.err) == (1, True)
+
+
+BROKEN = [
+    {"role": "user", "content": "a secret"},
+    {"type": "function_call", "call_id": "call_1", "name": "t", "arguments": "{}"},
+]
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> str:
+    """The file of a history with a call that has no output."""
+    file = tmp_path / "broken.json"
+    file.write_text(json.dumps(BROKEN))
+    return str(file)
+
+
+def test_broken_histories_are_found_and_repaired(cli: Cli, broken: str) -> None:
+    cli("sessions", "add", "s", "--items", broken)
+    cli("sessions", "add", "whole", "hello")
+    found = cli("sessions", "check", "--all")
+    assert found.code == 1
+    assert [line.split() for line in found.out.splitlines()[:2]] == [
+        ["SESSION", "ITEM", "WHAT", "WHICH"],
+        ["s", "1", "a", "call", "without", "its", "output", "function_call", "call_1"],
+    ]
+    assert found.out.endswith(
+        "2 sessions: 1 broken items, 0 removed, 1 left.\n"
+        "Runs leave them out by themselves; --repair takes them out of the store.\n"
+    )
+    assert "secret" not in found.out
+    assert cli("sessions", "check", "whole").out == "1 session: 0 broken items, 0 removed, 0 left.\n"
+    repaired = cli("sessions", "check", "s", "--repair", "--yes", "--by", "ana")
+    assert (repaired.code, repaired.out.splitlines()[-1]) == (
+        0,
+        "1 session: 1 broken items, 1 removed, 0 left.",
+    )
+    assert cli("sessions", "show", "s").out == "user: a secret\n"
+    assert cli("sessions", "edits", "s", "--limit", "1", "--json").json["edits"][0]["by"] == "ana"
+    checked = cli("sessions", "check", "--all", "--json")
+    assert (checked.code, checked.json) == (0, {"looked_at": 2, "sessions": [], "failed": {}})
+
+
+def test_what_is_to_be_checked_is_said_in_one_way(lite: Cli, broken: str) -> None:
+    lite("sessions", "add", "s", "--items", broken)
+    for arguments, said in (
+        ((), "SESSION_ID: and --all exclude each other"),
+        (("s", "--all"), "SESSION_ID: and --all exclude each other"),
+        (("s", "--remove-unreadable"), "--remove-unreadable: is only for a repair"),
+        (("s", "--repair"), "add --yes"),
+    ):
+        done = lite("sessions", "check", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+    assert lite("sessions", "check", "nobody").code == 1
+
+
+def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_looked_at(
+    lite: Cli, broken: str, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere.py").write_text(
+        "from turnkeeper import Agent, MemorySession, Turnkeeper\n"
+        "def opened(session_id):\n"
+        "    return MemorySession(session_id)\n"
+        "app = Turnkeeper(agents=[Agent(name='a', model='gpt-5.2')], session_factory=opened)\n"
+    )
+    lite("sessions", "add", "s", "--items", broken)
+    lite("sessions", "--agents", "elsewhere", "add", "t", "hello")
+    done = lite("sessions", "check", "--all", "--json")
+    assert (done.code, done.json["looked_at"]) == (1, 2)
+    assert list(done.json["failed"]) == ["t"]
+    assert [one["id"] for one in done.json["sessions"]] == ["s"]
+    assert "t: session 't' " in lite("sessions", "check", "--all").out
+    wrong = lite("sessions", "--agents", "nowhere", "show", "t")
+    assert (wrong.code, "there is no module 'nowhere'" in wrong.err) == (2, True)

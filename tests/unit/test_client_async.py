@@ -104,6 +104,8 @@ async def test_the_same_key_gives_the_same_run(client: AsyncClient) -> None:
         {"max_turns": 3},
         {"stream": True},
         {"metadata": {"a": 1}},
+        {"deadline_seconds": 60},
+        {"token_limit": 1_000},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -253,8 +255,9 @@ async def test_a_database_that_is_not_migrated_is_told_with_the_remedy(database_
     assert caught.value.found is None
 
 
-async def test_a_database_that_is_migrated_further_is_refused(migrated_url: str) -> None:
+async def test_a_database_that_is_migrated_too_far_is_refused(migrated_url: str) -> None:
     await _execute(migrated_url, "UPDATE turnkeeper_alembic_version SET version_num = '9999'")
+    await _execute(migrated_url, "UPDATE turnkeeper_compatibility SET oldest_code = '9998'")
     async with AsyncClient(database_url=migrated_url, doorbell=Bell()) as client:
         with pytest.raises(SchemaMismatch, match="newer") as caught:
             await client.get(ids.new_run_id(ids.session_key("default", "s")))

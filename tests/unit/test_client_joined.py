@@ -17,8 +17,9 @@ from tests.fakes.wait import eventually, eventually_sync
 from turnkeeper_client import AsyncClient, Client
 from turnkeeper_storage import ids
 from turnkeeper_storage.engine import async_url
-from turnkeeper_storage.errors import IdempotencyConflict, InvalidInput, NotFound
+from turnkeeper_storage.errors import IdempotencyConflict, InvalidInput, NotFound, QueueFull
 from turnkeeper_storage.model import RunStatus
+from turnkeeper_storage.settings import load_settings
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite+pysqlite"}
 KEY = ids.session_key("default", "s")
@@ -237,3 +238,38 @@ def test_no_listener_is_left_on_the_callers_engine(client: Client, engine: Engin
     with engine.begin() as connection:
         client.enqueue("s", "Hello", agent="support", connection=connection)
     assert not list(engine.dispatch.commit)
+
+
+def test_a_joined_run_has_its_deadline(client: Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        own = client.enqueue("s", "Hi", agent="support", deadline_seconds=60, connection=connection)
+        none = client.enqueue("s", "Hi", agent="support", connection=connection)
+    assert own.get().deadline is not None
+    assert none.get().deadline is None
+
+
+def test_a_refusal_by_a_full_queue_leaves_the_callers_transaction_as_it_was(
+    migrated_url: str, engine: Engine, bell: Bell
+) -> None:
+    settings = load_settings(database_url=migrated_url, max_queued_per_session=1)
+    with Client(settings=settings, doorbell=bell) as client:
+        with engine.begin() as connection:
+            first = _order_and_enqueue(client, connection)
+            with pytest.raises(QueueFull):
+                client.enqueue("s", "Hi", agent="support", connection=connection)
+        assert _orders(engine) == 1
+        assert [run.id for run in client.runs("s").runs] == [first]
+        with pytest.raises(QueueFull):
+            client.enqueue("s", "Hi", agent="support")
+
+
+async def test_an_async_refusal_leaves_the_callers_transaction_as_it_was(
+    migrated_url: str, async_engine: AsyncEngine, bell: Bell
+) -> None:
+    settings = load_settings(database_url=migrated_url, max_queued_per_session=1)
+    async with AsyncClient(settings=settings, doorbell=bell) as client:
+        async with async_engine.begin() as connection:
+            first = await client.enqueue("s", "Hi", agent="support", connection=connection)
+            with pytest.raises(QueueFull):
+                await client.enqueue("s", "Hi", agent="support", connection=connection)
+        assert [run.id for run in (await client.runs("s")).runs] == [first.id]

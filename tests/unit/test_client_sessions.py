@@ -10,10 +10,11 @@ from tests.fakes.bell import Bell
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.errors import SessionBusy
+from turnkeeper_storage.errors import InputTooLarge, SessionBusy
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session, SessionSettings
+from turnkeeper_storage.settings import load_settings
 from turnkeeper_storage.verbs import claim
 
 
@@ -41,6 +42,22 @@ async def test_items_come_back_as_they_went_in(client: AsyncClient) -> None:
     assert await session.pop_item() == _message("three")
     await session.clear_session()
     assert await session.get_items() == []
+
+
+async def test_an_item_that_is_too_large_is_refused_with_its_place_and_nothing_is_added(
+    migrated_sqlite: str,
+) -> None:
+    async with AsyncClient(
+        settings=load_settings(database_url=migrated_sqlite, max_input_bytes=100), doorbell=Bell()
+    ) as client:
+        session = client.session("s")
+        with pytest.raises(InputTooLarge, match="over the limit of 100") as caught:
+            await session.add_items([_message("one"), _message("x" * 100)])
+        assert caught.value.field == "items[1]"
+        assert await session.get_items() == []
+        # many that are small enough are no input
+        await session.add_items([_message("one")] * 10)
+        assert len(await session.get_items()) == 10
 
 
 async def test_the_settings_of_a_session_bound_what_it_gives(client: AsyncClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def test_without_anything_named_it_uses_servers_of_its_own_and_the_practice_mode
     assert [part.name for part in (*plan.services, *plan.workers)] == [
         "valkey",
         "practice",
+        "api",
         "worker 1",
         "worker 2",
     ]
@@ -63,9 +65,35 @@ def test_servers_that_the_call_names_are_used() -> None:
     wishes = Wishes("agents", database_url="postgresql://h/db", broker_url="redis://h/0")
     plan = plan_stage(wishes, FOLDER, {"OPENAI_API_KEY": "k", "TURNKEEPER_DB_SCHEMA": "s"})
     assert (plan.urls.database_url, plan.urls.broker_url) == ("postgresql://h/db", "redis://h/0")
-    assert plan.services == ()
+    assert [part.name for part in plan.services] == ["api"]
     assert not plan.owns_database
     assert plan.workers[0].env["TURNKEEPER_DB_SCHEMA"] == "s"
+
+
+def test_the_api_knows_the_servers_and_its_page_is_on_the_loopback() -> None:
+    plan = plan_stage(Wishes("agents", api_port=8123), FOLDER, {})
+    (api,) = (part for part in plan.services if part.name == "api")
+    assert api.arguments == ("api", "8123", "agents")
+    assert api.env["TURNKEEPER_DATABASE_URL"] == plan.urls.database_url
+    assert api.env["TURNKEEPER_BROKER_URL"] == plan.urls.broker_url
+    assert plan.page == "http://127.0.0.1:8123/"
+
+
+def test_a_port_that_is_taken_is_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "API_PORT", port)
+            page = plan_stage(Wishes("agents"), FOLDER, {}).page
+    assert page is not None
+    assert str(port) not in page
+
+
+def test_without_the_extra_there_is_no_api_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "API_NEEDS", ("nothing_of_that_name",))
+    plan = plan_stage(Wishes("agents"), FOLDER, {})
+    assert (plan.page, "api" in {part.name for part in plan.services}) == (None, False)
+    assert "api: off, nothing_of_that_name is not installed (pip install 'turnkeeper[api]')" in plan.uses
 
 
 def test_a_lease_of_the_users_own_is_kept_as_it_is() -> None:

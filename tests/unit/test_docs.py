@@ -24,6 +24,7 @@ from turnkeeper.cli.main import app as command_line
 from turnkeeper_storage.settings import Settings
 
 PLACE = re.compile(r"`((?:api_client|storage|worker|tests|docs|deploy|examples|benchmarks)/[\w./-]*)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 ALL = pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 
 
@@ -100,6 +101,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@ALL
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for file, name in TEST.findall(page.read_text(encoding="utf-8")):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"
 
 
 @ALL

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from turnkeeper_storage.errors import RunFailure
-from turnkeeper_storage.items import Item
+from turnkeeper_storage.items import Item, canonical
+from turnkeeper_worker import merge as merge_module
 from turnkeeper_worker.merge import SessionInputCallback, merge
 
 
@@ -154,3 +155,27 @@ async def test_a_cancelled_callback_is_not_a_failure() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_object_that_a_history_holds_twice_is_history_both_times() -> None:
+    hello = said("hello")
+    merged = await merge([hello, hello], NEW, lambda history, new: [*history, *new])
+    assert merged.stored_input == NEW
+
+
+async def test_no_text_is_made_of_a_history_whose_own_objects_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Item] = []
+
+    def noted(item: Item) -> str:
+        made.append(item)
+        return canonical(item)
+
+    monkeypatch.setattr(merge_module, "canonical", noted)
+    history = [said(str(number)) for number in range(3)]
+    await merge(history, NEW, lambda old, new: [*old[-1:], *new])
+    await merge(history, NEW, lambda old, new: [*old, *new])
+    assert made == []
+    await merge(history, NEW, lambda old, new: [*map(dict, old), *new])
+    assert len(made) == 6

@@ -212,7 +212,9 @@ async def test_waiting_for_requests_has_a_limit() -> None:
 
 
 async def test_a_thousand_requests_are_in_flight_at_once() -> None:
-    async with ScriptedModel(answer=echo) as model, DefaultAioHttpClient() as transport:
+    # all of them connect at once: on a busy machine the last one waits for longer than a client's usual limit
+    patient = openai.Timeout(120, connect=120)
+    async with ScriptedModel(answer=echo) as model, DefaultAioHttpClient(timeout=patient) as transport:
         model.hold_until(1000)
         client = AsyncOpenAI(base_url=model.base_url, api_key="x", max_retries=0, http_client=transport)
         body = {"model": "m", "input": "hello"}

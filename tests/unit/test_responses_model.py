@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from openai import AsyncOpenAI
 
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel
@@ -14,6 +15,7 @@ from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import load_settings
 from turnkeeper_worker.models.base import Delta, ModelError, ModelRequest, ModelSettings
 from turnkeeper_worker.models.client import make_client, make_model
+from turnkeeper_worker.models.direct import DirectPost
 from turnkeeper_worker.models.responses import ResponsesModel
 
 SECRET = "hunter2-swordfish"
@@ -264,3 +266,27 @@ async def test_a_server_of_ones_own_needs_no_key(
     response = await model.respond(asking())
     await model.aclose()
     assert response.items[0]["content"][0]["text"] == "hi"
+
+
+async def test_an_input_of_megabytes_is_posted_as_it_was_given(
+    server: ScriptedModel, model: ResponsesModel
+) -> None:
+    long = "ä" * 3_000_000
+    server.script(replies.text("hi"))
+    await model.respond(asking(long))
+    assert server.requests[0]["input"] == [{"role": "user", "content": long}]
+
+
+async def test_a_client_of_another_class_posts_in_its_own_way(server: ScriptedModel) -> None:
+    class Signing(AsyncOpenAI):
+        """One that adds to each request."""
+
+    client = Signing(api_key="k", base_url=server.base_url, default_query={"api-version": "1"}, max_retries=0)
+    responses = ResponsesModel(client)
+    server.script(replies.text("hi"))
+    answer = await responses.respond(asking())
+    await responses.aclose()
+    assert [item["type"] for item in answer.items] == ["message"]
+    assert not DirectPost.fits(client)
+    assert not DirectPost.fits(AsyncOpenAI(api_key="k", base_url=server.base_url, default_query={"a": "b"}))
+    assert DirectPost.fits(AsyncOpenAI(api_key="k", base_url=server.base_url))

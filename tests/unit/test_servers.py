@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import psutil
 import psycopg
 import pytest

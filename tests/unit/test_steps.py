@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.items import Item
-from turnkeeper_storage.model import CallStatus, ToolCall, Turn, Usage
+from turnkeeper_storage.model import CallStatus, RunError, ToolCall, Turn, Usage
+from turnkeeper_storage.valid_input import make_valid
 from turnkeeper_worker.output_type import output_type
 from turnkeeper_worker.steps import (
     CANCELLED_TEXT,
@@ -32,7 +33,6 @@ from turnkeeper_worker.steps import (
     with_unique_call_ids,
 )
 from turnkeeper_worker.tools import tool
-from turnkeeper_worker.valid_input import make_valid
 
 
 class Verdict(BaseModel):
@@ -231,3 +231,52 @@ def test_a_missing_tool_fails_a_stored_run_and_is_told_to_a_fresh_model() -> Non
 def test_a_tool_that_is_there_is_found() -> None:
     (call,) = planned(1, "a")
     assert tool_for(call, TOOLS, agent="support", stored=True) is pay
+
+
+@pytest.mark.parametrize(("limit", "asks"), [(None, True), (101, True), (100, False), (1, False)])
+def test_a_run_that_used_its_tokens_asks_no_more(limit: int | None, asks: bool) -> None:
+    turns = [replace(turn(1, *wants("a")), usage=Usage(1, input_tokens=60, output_tokens=40))]
+    step = next_step(Progress(turns, [done(planned(1, "a")[0])], 3, token_limit=limit))
+    if asks:
+        assert isinstance(step, AskModel)
+    else:
+        assert isinstance(step, Fail)
+        assert step.code == "token_limit_exceeded"
+        assert "used 100 tokens" in step.message
+        assert step.items == [*wants("a"), output("a")]
+
+
+def test_the_first_model_call_and_open_calls_take_no_look_at_the_tokens() -> None:
+    assert next_step(Progress([], [], 3, token_limit=1)) == AskModel(1, [])
+    turns = [replace(turn(1, *wants("a")), usage=Usage(1, input_tokens=60))]
+    assert next_step(Progress(turns, planned(1, "a"), 3, token_limit=1)) == RunTools(tuple(planned(1, "a")))
+
+
+def test_an_answer_over_the_token_limit_is_an_answer() -> None:
+    turns = [replace(turn(1, says("done")), usage=Usage(1, input_tokens=60))]
+    assert next_step(Progress(turns, [], 3, token_limit=1)) == Finish([says("done")], "done")
+
+
+LATE = RunError("deadline_exceeded", "too late")
+
+
+def test_past_its_deadline_a_run_asks_nobody() -> None:
+    assert next_step(Progress([], [], 3, overdue=LATE)) == Fail("deadline_exceeded", "too late", [])
+
+
+@pytest.mark.parametrize("status", [CallStatus.PLANNED, CallStatus.AWAITING, CallStatus.DONE])
+def test_past_its_deadline_no_call_runs_and_nobody_is_asked_about_one(status: CallStatus) -> None:
+    call = replace(planned(1, "a")[0], status=status)
+    step = next_step(Progress([turn(1, *wants("a"))], [call], 3, overdue=LATE))
+    assert isinstance(step, Fail)
+    assert step.code == "deadline_exceeded"
+    assert [item["type"] for item in step.items] == ["function_call", "function_call_output"]
+
+
+def test_an_answer_that_came_in_time_stands() -> None:
+    answer = says("done")
+    assert next_step(Progress([turn(1, answer)], [], 1, overdue=LATE)) == Finish([answer], "done")
+
+
+def test_a_cancel_goes_before_a_deadline() -> None:
+    assert next_step(Progress([], [], 3, cancel_requested=True, overdue=LATE)) == Cancel([])

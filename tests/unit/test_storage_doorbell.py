@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from celery import Celery
 
 from tests.fakes.processes import Processes
 from tests.fakes.wait import eventually
+from turnkeeper_storage import crash_points, doorbell
 from turnkeeper_storage.doorbell import EXPIRY_SECONDS, WAKE_TASK, Doorbell, make_celery
 
 
@@ -42,6 +44,11 @@ def bells(app: Celery) -> list[Any]:
     return found
 
 
+def named(app: Celery) -> list[str]:
+    """The sessions that the bells in the queue name, in order."""
+    return [key for message in bells(app) for key in message.payload[0]]
+
+
 def queue_of(app: Celery) -> str:
     return str(app.conf.task_default_queue)
 
@@ -65,7 +72,7 @@ def test_closing_publishes_what_waits_in_order(app: Celery) -> None:
     for n in range(20):
         bell.ring(f"s{n}")
     bell.close()
-    assert [message.payload[0][0] for message in bells(app)] == [f"s{n}" for n in range(20)]
+    assert named(app) == [f"s{n}" for n in range(20)]
 
 
 def test_a_bell_can_be_rung_after_it_was_closed(app: Celery) -> None:
@@ -75,7 +82,31 @@ def test_a_bell_can_be_rung_after_it_was_closed(app: Celery) -> None:
     bell.ring("second")
     bell.close()
     bell.close()
-    assert [message.payload[0][0] for message in bells(app)] == ["first", "second"]
+    assert named(app) == ["first", "second"]
+
+
+def test_what_is_rung_while_a_bell_goes_out_goes_with_the_next(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_publishing, go_on = threading.Event(), threading.Event()
+
+    def wait(point: str) -> None:
+        is_publishing.set()
+        assert go_on.wait(10)
+
+    crash_points.install(wait)
+    monkeypatch.setattr(doorbell, "MOST_KEYS", 3)
+    try:
+        bell = Doorbell(app, queue_of(app))
+        bell.ring("first")
+        assert is_publishing.wait(10)
+        for name in "abcde":
+            bell.ring(name)
+        go_on.set()
+        bell.close()
+    finally:
+        crash_points.install(None)
+    assert [message.payload[0] for message in bells(app)] == [["first"], ["a", "b", "c"], ["d", "e"]]
 
 
 async def test_a_broker_that_is_away_holds_up_nobody_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import SchemaItem
 
@@ -17,10 +19,12 @@ from turnkeeper_storage.errors import SchemaMismatch
 from turnkeeper_storage.migrate import (
     HEAD,
     VERSION_TABLE,
+    Standing,
     alembic_config,
     check_schema,
     current_revision,
     ensure_tables,
+    read_standing,
     upgrade,
     upgrade_async,
 )
@@ -81,7 +85,9 @@ async def test_partial_indexes_stand_as_the_protocol_says(database: Database, da
     assert set(found) == {
         "ix_turnkeeper_sessions_runnable_since",
         "ix_turnkeeper_sessions_retention",
+        "ix_turnkeeper_runs_deadline",
         "ix_turnkeeper_runs_head",
+        "ix_turnkeeper_runs_queued",
         "uq_turnkeeper_runs_active",
     }
     assert "queued" not in found["uq_turnkeeper_runs_active"]
@@ -96,13 +102,79 @@ async def test_a_database_that_is_not_migrated_says_what_to_do(database: Databas
     assert caught.value.expected == HEAD
 
 
-async def test_a_database_further_than_the_code_is_left_alone(database: Database, database_url: str) -> None:
+async def set_oldest_code(database: Database, revision: str) -> None:
+    await database.run_sync(
+        lambda c: c.execute(text(f"UPDATE turnkeeper_compatibility SET oldest_code = '{revision}'")).close()
+    )
+
+
+async def test_a_database_that_only_had_additions_since_fits_older_code(
+    database: Database, database_url: str
+) -> None:
     await upgrade_async(database_url)
     await set_revision(database, "9999")
+    await set_oldest_code(database, HEAD)
+    await check_schema(database)
+    await ensure_tables(database)
+    await upgrade_async(database_url)  # of the older release: it leaves it as it is
+    assert await read_standing(database) == Standing("9999", HEAD)
+
+
+async def test_code_that_the_database_calls_too_old_is_refused(database: Database, database_url: str) -> None:
+    await upgrade_async(database_url)
+    await set_revision(database, "9999")
+    await set_oldest_code(database, "9000")
     for attempt in (check_schema(database), ensure_tables(database), upgrade_async(database_url)):
-        with pytest.raises(SchemaMismatch, match="newer Turnkeeper"):
+        with pytest.raises(SchemaMismatch, match="newer Turnkeeper") as caught:
             await attempt
+        assert (caught.value.found, caught.value.expected) == ("9999", HEAD)
     assert await current_revision(database) == "9999"
+
+
+async def test_a_database_that_lost_what_it_says_of_older_code_is_refused(
+    database: Database, database_url: str
+) -> None:
+    await upgrade_async(database_url)
+    await set_revision(database, "9999")
+    for statement in ("DELETE FROM turnkeeper_compatibility", "DROP TABLE turnkeeper_compatibility"):
+        await database.run_sync(partial(_execute, statement))
+        with pytest.raises(SchemaMismatch, match="newer Turnkeeper"):
+            await check_schema(database)
+
+
+def _execute(statement: str, connection: Connection) -> None:
+    connection.execute(text(statement))
+
+
+async def test_every_migration_says_which_code_may_still_use_the_database(
+    database: Database, database_url: str
+) -> None:
+    """From 0004 on, which made the table; older ones were additions only."""
+    await upgrade_async(database_url)
+    with_it = [one.module for one in scripts() if one.revision >= "0004"]
+    oldest = [module.OLDEST_CODE for module in with_it]
+    assert oldest == sorted(oldest)  # it only grows
+    said = await database.run_sync(
+        lambda c: c.execute(text("SELECT id, oldest_code FROM turnkeeper_compatibility")).all(), writes=False
+    )
+    assert said == [(1, oldest[-1])]
+
+
+def scripts() -> list[Script]:
+    """Our migrations, the first one first."""
+    folder = ScriptDirectory.from_config(alembic_config(None))  # type: ignore[arg-type]  # it is not used
+    return list(folder.walk_revisions())[::-1]
+
+
+async def test_an_older_database_is_refused_until_it_is_migrated(
+    database: Database, database_url: str
+) -> None:
+    await upgrade_async(database_url, revision="0003")
+    with pytest.raises(SchemaMismatch, match="run `turnkeeper migrate`"):
+        await check_schema(database)
+    await upgrade_async(database_url)
+    await check_schema(database)
+    assert await database.run_sync(differences, writes=False) == []
 
 
 async def test_an_upgrade_can_be_repeated(database: Database, database_url: str) -> None:

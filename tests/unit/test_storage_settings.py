@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from turnkeeper_storage.admission import QueueLimits
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import Settings, load_settings
 
@@ -81,3 +82,18 @@ def test_the_key_of_the_model_is_not_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings().queue = "another"
+
+
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_a_limit_that_there_is_by_default_can_be_taken_away(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().queue_limits == QueueLimits(per_session=1000)
+    assert load_settings(max_queued_per_session=word).max_queued_per_session is None
+    monkeypatch.setenv("TURNKEEPER_MAX_QUEUED_PER_SESSION", word)
+    assert load_settings().queue_limits == QueueLimits()
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="TURNKEEPER_MAX_QUEUED_PER_TENANT"):
+        load_settings(max_queued_per_tenant=0)

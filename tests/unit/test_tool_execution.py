@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from pydantic import BaseModel
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import ToolCall
+from turnkeeper_worker import tool_execution
 from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.tool_execution import execute
 from turnkeeper_worker.tools import AnyTool, tool
@@ -231,3 +234,73 @@ async def test_an_output_that_is_too_large_is_a_fault_with_size_and_limit(
     failure = await failing(tool(on_error="fail")(give), threads)
     assert failure.code == "tool_output_too_large"
     assert "TURNKEEPER_MAX_OUTPUT_BYTES" in failure.message
+
+
+async def test_an_output_that_is_far_too_large_is_not_copied(threads: ThreadPoolExecutor) -> None:
+    async def give() -> object:
+        value = "x" * 100_000_000
+        tracemalloc.reset_peak()
+        before.append(tracemalloc.get_traced_memory()[0])
+        return value
+
+    async def in_a_list() -> object:
+        value = ["é" * 1_000_000] * 50
+        tracemalloc.reset_peak()
+        before.append(tracemalloc.get_traced_memory()[0])
+        return value
+
+    before: list[int] = []
+    tracemalloc.start()
+    try:
+        told = "Tool error: the output's 100,000,000 bytes are over the limit of 1,000; ask for less"
+        assert await run(tool(give), threads) == told
+        assert tracemalloc.get_traced_memory()[1] - before[-1] < 1_000_000
+        failure = await failing(tool(on_error="fail")(give), threads)
+        assert failure.code == "tool_output_too_large"
+        # the error, and the frames that it holds, have not kept the output
+        assert tracemalloc.get_traced_memory()[0] < 50_000_000
+        assert "100,000,151 bytes" in await run(tool(in_a_list), threads)
+        assert tracemalloc.get_traced_memory()[1] - before[-1] < 300_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_text_beyond_ascii_that_is_far_too_large_is_told_without_a_count(
+    threads: ThreadPoolExecutor,
+) -> None:
+    @tool
+    async def give() -> str:
+        return "é" * 2_000
+
+    told = "Tool error: the output's bytes are over the limit of 1,000; ask for less"
+    assert await run(give, threads) == told
+
+
+async def test_a_coroutine_that_ignores_its_cancellation_is_left_behind(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tool_execution, "STOP_SECONDS", 0.05)
+    release, ended = asyncio.Event(), asyncio.Event()
+
+    @tool(timeout=0.02)
+    async def stubborn() -> str:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+        ended.set()
+        return "late"
+
+    assert await run(stubborn, threads) == "Tool error: timed out after 0.02 s"
+    assert "tool stubborn ignores that it is cancelled" in caplog.text
+    release.set()
+    await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_a_tool_that_gives_what_it_has_when_it_is_stopped_is_heard(threads: ThreadPoolExecutor) -> None:
+    @tool(timeout=0.02)
+    async def half() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "half"
+
+    assert await run(half, threads) == "half"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
 from turnkeeper_storage.items import Item
-from turnkeeper_worker.valid_input import make_valid, window
+from turnkeeper_storage.valid_input import make_valid, window
 
 
 def call(id: str, kind: str = "function_call") -> Item:
@@ -122,3 +123,30 @@ def test_a_window_leaves_out_what_reasoning_before_it_produced() -> None:
     assert window(items, 5) == [USER, thought("s"), ANSWER]
     assert window(items, 6) == items[1:]
     assert window(items, 1) == []
+
+
+class Looked(list[Item]):
+    """Items that count how often one of them was looked at by its place."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize(
+    "opening", [{"type": "reasoning", "id": "rs_1"}, {"role": "user", "content": "Go on"}]
+)
+def test_a_cut_within_a_long_answer_looks_at_each_item_a_few_times_only(opening: Item) -> None:
+    items = Looked([opening, *({"role": "assistant", "content": str(number)} for number in range(1_000))])
+    window(items, 500)
+    assert items.looks < 5 * len(items)
+
+
+def test_a_window_within_a_long_answer_begins_after_it() -> None:
+    answer: list[Item] = [{"role": "assistant", "content": str(number)} for number in range(5)]
+    question: Item = {"role": "user", "content": "And now?"}
+    items: list[Item] = [{"type": "reasoning", "id": "rs_1"}, *answer, question, answer[0]]
+    assert window(items, 5) == [question, answer[0]]
+    assert window(items[:-2], 3) == []

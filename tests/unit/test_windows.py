@@ -14,8 +14,8 @@ from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import Item, user_message
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import SessionSettings
+from turnkeeper_storage.valid_input import make_valid
 from turnkeeper_worker.merge import merge
-from turnkeeper_worker.valid_input import make_valid
 from turnkeeper_worker.windows import (
     PLACEHOLDER,
     Window,

@@ -119,7 +119,7 @@ async def test_without_a_heartbeat_a_worker_stops_by_its_own_clock(migrated_sqli
         task, transact = worker.held("s").task, worker.database.transact
         assert task is not None
 
-        async def away(work):  # type: ignore[no-untyped-def]
+        async def away(work, name="", **more):  # type: ignore[no-untyped-def]
             raise DatabaseUnavailable("the database is away")
 
         worker.database.transact = away  # type: ignore[method-assign]

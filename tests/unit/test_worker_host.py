@@ -11,6 +11,8 @@ from tests.fakes.worker import Worker, running_worker, texts
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage import ids
 from turnkeeper_storage.model import CallStatus, RunStatus
+from turnkeeper_storage.repositories import sessions
+from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.slots import QueueChange
 from turnkeeper_worker.tools import tool
@@ -75,8 +77,8 @@ async def test_a_bell_just_as_the_session_is_let_go_is_not_lost(migrated_url: st
         assert task is not None
         gate, transact = asyncio.Event(), worker.database.transact
 
-        async def late(work):  # type: ignore[no-untyped-def]  # the answer of the last commit is slow
-            answer = await transact(work)
+        async def late(work, name="", **more):  # type: ignore[no-untyped-def]  # the answer of the last commit is slow
+            answer = await transact(work, name, **more)
             if asyncio.current_task() is task:
                 await gate.wait()
             return answer
@@ -250,8 +252,8 @@ async def swept_while_stopping(worker: Worker) -> None:
     """The host stops after its sweep has committed, and before the sweep knows."""
     committed, go_on, transact = asyncio.Event(), asyncio.Event(), worker.database.transact
 
-    async def late(work):  # type: ignore[no-untyped-def]
-        answer = await transact(work)
+    async def late(work, name="", **more):  # type: ignore[no-untyped-def]
+        answer = await transact(work, name, **more)
         if isinstance(answer, list):  # the sweep's jobs
             committed.set()
             await go_on.wait()
@@ -273,7 +275,7 @@ async def test_a_worker_whose_database_fails_in_a_new_way_sweeps_on(migrated_sql
     ):
         transact, failures = worker.database.transact, list[str]()
 
-        async def broken(work):  # type: ignore[no-untyped-def]
+        async def broken(work, name="", **more):  # type: ignore[no-untyped-def]
             failures.append("as a driver would, unwrapped")
             raise OSError(failures[-1])
 
@@ -284,3 +286,75 @@ async def test_a_worker_whose_database_fails_in_a_new_way_sweeps_on(migrated_sql
         (run,) = await enqueue(worker.client, "s")
 
         assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
+
+
+async def test_sessions_that_one_bell_names_are_claimed_in_one_transaction(migrated_url: str) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_url, model, agents=[agent], sweep_seconds=60.0) as worker,
+    ):
+        names: list[str] = []
+        transact = worker.database.transact
+
+        async def noted(work, name="", **more):  # type: ignore[no-untyped-def]
+            names.append(name)
+            return await transact(work, name, **more)
+
+        worker.database.transact = noted  # type: ignore[method-assign]
+        worker.bell.listener = None
+        runs = await enqueue(worker.client, "a", "b", "c", "d")
+        worker.host.ring_all([key(session) for session in "abcd"])
+        for run in runs:
+            assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
+        assert names.count("claim") == 1
+
+
+async def test_a_session_that_somebody_has_locked_holds_up_no_other_of_its_bell(
+    migrated_postgres: str,
+) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_postgres, model, agents=[agent], sweep_seconds=60.0) as worker,
+    ):
+        worker.bell.listener = None
+        runs = await enqueue(worker.client, "locked", "free", "free too")
+        release = asyncio.Event()
+
+        async def hold(uow: UnitOfWork) -> None:
+            assert await sessions.lock(uow, key("locked")) is not None
+            worker.host.ring_all([key("locked"), key("free"), key("free too")])
+            await release.wait()
+
+        holding = asyncio.create_task(worker.database.transact(hold))
+        for run in runs[1:]:
+            assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
+        release.set()
+        await holding
+        assert (await worker.client.wait(runs[0], 10)).status is RunStatus.COMPLETED
+
+
+async def test_a_forged_name_in_a_bell_takes_no_other_along(migrated_url: str) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_url, model, agents=[agent], sweep_seconds=60.0) as worker,
+    ):
+        worker.bell.listener = None
+        (run,) = await enqueue(worker.client, "s")
+        worker.host.ring_all(["\0", key("s"), ""])
+        assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
+        await eventually(lambda: worker.host.in_work == 0)
+
+
+async def test_what_a_bell_names_beyond_the_free_slots_is_rung_again_for_others(migrated_url: str) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(migrated_url, model, agents=[agent], sweep_seconds=60.0, concurrency=2) as worker,
+    ):
+        worker.bell.listener = None
+        model.hold()
+        await enqueue(worker.client, "a", "b", "c", "d")
+        worker.bell.rung.clear()
+        worker.host.ring_all([key(session) for session in "abcd"])
+        assert worker.bell.rung == [key("c"), key("d")]
+        await model.wait_for(2)
+        model.release()

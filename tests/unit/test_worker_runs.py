@@ -268,3 +268,31 @@ async def test_a_runners_answer_that_is_no_json_fails_the_run(migrated_sqlite: s
 
         assert code(done) == "runner_failed"
         assert "cannot be written as JSON" in str(done.error)
+
+
+@pytest.mark.parametrize(("own", "asked_with"), [(1, None), (None, 1), (10_000, 1)])
+async def test_a_run_that_used_its_tokens_fails_and_keeps_its_turns(
+    migrated_url: str, own: int | None, asked_with: int | None
+) -> None:
+    thrifty = Agent(name="support", model="gpt-5.2", tools=[look], token_limit=own)
+    async with (
+        ScriptedModel(calls(("look", {"what": "tea"}))) as model,
+        running_worker(migrated_url, model, agents=[thrifty]) as worker,
+    ):
+        run = await worker.client.enqueue("s", "hello", agent="support", token_limit=asked_with)
+        done = await run.wait(10)
+
+        assert code(done) == "token_limit_exceeded"
+        assert done.usage.total_tokens >= 1
+        assert texts(await worker.history("s")) == ["hello", 'look({"what": "tea"})', "= tea is fine"]
+        assert len(model.requests) == 1
+
+
+async def test_a_run_may_use_more_tokens_than_its_agent_says(migrated_sqlite: str) -> None:
+    thrifty = Agent(name="support", model="gpt-5.2", tools=[look], token_limit=1)
+    async with (
+        ScriptedModel(calls(("look", {"what": "tea"})), text("done")) as model,
+        running_worker(migrated_sqlite, model, agents=[thrifty]) as worker,
+    ):
+        run = await worker.client.enqueue("s", "hello", agent="support", token_limit=10_000)
+        assert (await run.wait(10)).output == "done"

@@ -30,6 +30,7 @@ class Agent:
     `output_type`: what the answer must be (BaseModel, dataclass, TypedDict, `list[…]`), None for text.
     `hosted_tools`: definitions, as the Responses API takes them, of tools that the model server runs.
     `max_turns`: model calls of one run, None for the setting's. `session_input_callback`: see `merge`.
+    `token_limit`: tokens of all model calls of one run, after which none is begun; None for no limit.
     `runner`: another way to take a turn. Raises ConfigurationError for a field that cannot work.
     """
 
@@ -43,14 +44,16 @@ class Agent:
     session_input_callback: SessionInputCallback | None = None
     runner: Runner | None = None
     hosted_tools: Sequence[Mapping[str, Json]] = ()
+    token_limit: int | None = None
 
     def __post_init__(self) -> None:
         _check_text("name", self.name)
         _check_text(f"{self.name!r}, model", self.model)
         if not isinstance(self.instructions, str) and not callable(self.instructions):
             raise _error(self.name, "instructions", self.instructions, "use a text or a function")
-        if self.max_turns is not None and (type(self.max_turns) is not int or self.max_turns < 1):
-            raise _error(self.name, "max_turns", self.max_turns, "use a whole number from 1, or None")
+        for field_, limit in (("max_turns", self.max_turns), ("token_limit", self.token_limit)):
+            if limit is not None and (type(limit) is not int or limit < 1):
+                raise _error(self.name, field_, limit, "use a whole number from 1, or None")
         if not isinstance(self.model_settings, ModelSettings):
             raise _error(self.name, "model_settings", self.model_settings, "use ModelSettings(…)")
         if self.session_input_callback is not None and not callable(self.session_input_callback):

@@ -54,7 +54,9 @@ class Heart:
     async def _beat(self, group: Sequence[HeldLease]) -> None:
         asked_at = time.monotonic()
         leases = [held.lease for held in group]
-        beat = await self._database.transact(lambda uow: heartbeat(uow, leases, self._seconds))
+        beat = await self._database.transact(
+            lambda uow: heartbeat(uow, leases, self._seconds), "heartbeat", is_lasting=False
+        )
         stuck = self._apply(group, leases, beat, asked_at)
         for held in stuck:  # somebody has its row locked: alone, it may wait without holding up the others
             await self._beat_alone(held)
@@ -84,7 +86,7 @@ class Heart:
             return await heartbeat(uow, [lease], self._seconds)
 
         asked_at = time.monotonic()
-        beat = await self._database.transact(once)
+        beat = await self._database.transact(once, "heartbeat", is_lasting=False)
         self._apply([held], [lease], beat, asked_at)
 
     async def _watch(self) -> None:

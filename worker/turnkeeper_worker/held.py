@@ -14,7 +14,8 @@ from turnkeeper_storage.model import Lease
 class HeldLease:
     """One session in work. `deadline` is monotonic seconds, counted from before the renewal was asked for.
 
-    `cancel_requested` is set for the run in work; `task` is what works on the session.
+    `cancel_requested` is set for the run in work; `task` is what works on the session. `is_suspect`: that run
+    crashed its workers, and has made no progress here.
     """
 
     lease: Lease
@@ -22,6 +23,7 @@ class HeldLease:
     run_id: str
     task: asyncio.Task[None] | None = None
     is_lost: bool = False
+    is_suspect: bool = False
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -32,11 +34,16 @@ class HeldLease:
         """The database renewed the lease in answer to a request sent at `asked_at`."""
         self.deadline = max(self.deadline, asked_at + seconds)
 
+    def progressed(self) -> None:
+        """The run in work has got further than its last workers."""
+        self.is_suspect = False
+
     def takes_up(self, run_id: str, *, cancel_requested: bool) -> None:
         """The next run of the session is in work now."""
         if run_id != self.run_id:  # else a flag that came before the work did stands
             self.run_id = run_id
             self.cancel_requested = asyncio.Event()
+            self.is_suspect = False
         if cancel_requested:
             self.cancel_requested.set()
 

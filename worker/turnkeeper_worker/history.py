@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import (
     DatabaseUnavailable,
@@ -162,11 +163,14 @@ class History:
         fresh = {"items": items, "decided": decided, **now}
         store = store_name(session)
         intent = await self._database.transact(
-            lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds, store=store)
+            lambda uow: intend(uow, lease, run_id, boundary, fresh, self._lease_seconds, store=store),
+            "intend",
         )
         left = await missing(session, intent, now)
         if left:
+            reach("outside.adding")
             await session.add_items(left)
+            reach("outside.added")
 
 
 @contextlib.asynccontextmanager

@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.settings import Settings
-from turnkeeper_storage.unit_of_work import UnitOfWork
-from turnkeeper_storage.verbs.claim import Claimant, Job, claim, claim_stale
+from turnkeeper_storage.verbs.claim import Claimant, Job, claim_stale
 from turnkeeper_worker.cancel_listener import CancelListener
-from turnkeeper_worker.expiry import expire_due
+from turnkeeper_worker.claiming import Claiming
+from turnkeeper_worker.expiry import keep_time
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
+from turnkeeper_worker.presence import Presence
+from turnkeeper_worker.recovery import Recovery
 from turnkeeper_worker.retention import Retention
 from turnkeeper_worker.session_loop import Post, SessionLoop
 from turnkeeper_worker.slots import QueueChange, Slots
@@ -47,6 +46,7 @@ class Host:
         database: Database,
         post: Post,
         on_queue: Callable[[QueueChange], None] = lambda change: None,
+        presence: Presence | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -54,13 +54,19 @@ class Host:
         self._on_queue = on_queue
         self._slots = Slots(settings.concurrency)
         self._held: dict[str, HeldLease] = {}
-        self._claiming: dict[str, asyncio.Task[None]] = {}
+        self._claiming = Claiming(database, self._claimant, self._claimed)
         self._unclaimed: dict[str, None] = {}
         self._rung_again: set[str] = set()
         self._loops: set[asyncio.Task[None]] = set()
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._presence = presence or Presence()
         self.is_stopping = False
         self._sweeping = asyncio.Lock()
+        self._hurry = asyncio.Event()
+
+    @property
+    def owner(self) -> str:
+        """The name in which a lease that is taken now stands."""
+        return self._presence.owner
 
     @property
     def in_work(self) -> int:
@@ -74,9 +80,19 @@ class Host:
         self._loops = {
             asyncio.create_task(heart.run(), name="turnkeeper-heartbeat"),
             asyncio.create_task(
-                sweep_for_ever(self._look_around, settings.sweep_seconds), name="turnkeeper-sweeper"
+                sweep_for_ever(self._look_around, settings.sweep_seconds, hurry=self._hurry),
+                name="turnkeeper-sweeper",
             ),
         }
+        if self._presence.can_lock:
+            recovery = Recovery(
+                self._database,
+                self._presence,
+                self.sweep,
+                settings.recovery_seconds,
+                ask_every=settings.sweep_seconds,
+            )
+            self._loops.add(asyncio.create_task(recovery.run(), name="turnkeeper-recovery"))
         retention = Retention(
             self._database, self._post.open_session, self.owner, settings.session_retention_seconds
         )
@@ -104,17 +120,23 @@ class Host:
         elif self.in_work >= self._settings.concurrency:
             self._unclaimed[session_key] = None
         else:
-            self._claiming[session_key] = asyncio.create_task(
-                self._claim(session_key), name="turnkeeper-claim"
-            )
+            self._claiming.ask(session_key)
             self._count()
+
+    def ring_all(self, session_keys: Sequence[str]) -> None:
+        """`ring` for what one message names; what there is no room for is for other workers."""
+        for place, key in enumerate(session_keys):
+            if place and self.in_work >= self._settings.concurrency:
+                self._post.bell.ring(key)
+            else:
+                self.ring(key)
 
     async def _look_around(self) -> int:
         # Runs that nobody may decide on any more go on with this very sweep; the bell is for other workers.
         try:
             if not self.is_stopping:
-                await expire_due(self._database, self._post.bell)
-        finally:  # whatever is wrong with approvals: sessions without a holder are looked for
+                await keep_time(self._database, self._post.bell)
+        finally:  # whatever is wrong with them: sessions without a holder are looked for
             taken = await self.sweep()
         return taken
 
@@ -126,7 +148,9 @@ class Host:
                 return 0
             asked_at = time.monotonic()
             claimant = self._claimant()
-            jobs = await self._database.transact(lambda uow: claim_stale(uow, free, claimant))
+            jobs = await self._database.transact(
+                lambda uow: claim_stale(uow, free, claimant), "sweep", is_lasting=False
+            )
             for job in jobs:
                 self._take(job, asked_at)
             return len(jobs)
@@ -167,46 +191,42 @@ class Host:
                 loop.cancel()
 
     async def _working(self) -> list[asyncio.Task[None]]:
-        if self._claiming:
-            await asyncio.wait(list(self._claiming.values()), timeout=LAST_SECONDS)
+        await self._claiming.settle(LAST_SECONDS)
         return [held.task for held in self._held.values() if held.task is not None]
 
     def _claimant(self) -> Claimant:
         settings = self._settings
-        return Claimant(ids.new_lease_id(), self.owner, settings.lease_seconds, settings.crash_limit)
+        return Claimant(
+            ids.new_lease_id(),
+            self.owner,
+            settings.lease_seconds,
+            settings.crash_limit,
+            takes_suspects=not any(held.is_suspect for held in self._held.values()),
+        )
 
-    async def _claim(self, session_key: str) -> None:
-        claimant = self._claimant()
-
-        async def once(uow: UnitOfWork) -> Job | None:
-            return await claim(uow, session_key, claimant)
-
-        job: Job | None = None
-        asked_at = time.monotonic()
-        try:
-            job = await self._database.transact(once)
-        except TurnkeeperError as error:
-            log.warning("claim failed (%s): the sweeper will find the session", type(error).__name__)
-        finally:
-            del self._claiming[session_key]
-            if job is not None:
-                self._take(job, asked_at)
-            else:
-                self._freed(session_key)
+    def _claimed(self, session_key: str, job: Job | None, asked_at: float) -> None:
+        if job is not None:
+            self._take(job, asked_at)
+        else:
+            self._freed(session_key)
 
     def _take(self, job: Job, asked_at: float) -> None:
         key = job.lease.session_key
         held = HeldLease(job.lease, asked_at + self._settings.lease_seconds, job.run.id)
+        held.is_suspect = job.is_suspect
+        is_suspect = job.is_suspect
         held.task = asyncio.create_task(SessionLoop(self._post, held).drain(job), name=f"session:{key}")
         self._held[key] = held
-        held.task.add_done_callback(lambda task: self._let_go(held))
+        held.task.add_done_callback(lambda task: self._let_go(held, was_suspect=is_suspect))
         self._count()
 
-    def _let_go(self, held: HeldLease) -> None:
+    def _let_go(self, held: HeldLease, *, was_suspect: bool) -> None:
         # after a lost lease the session may be held here anew
         if self._held.get(held.session_key) is held:
             del self._held[held.session_key]
             self._freed(held.session_key)
+        if was_suspect and not any(other.is_suspect for other in self._held.values()):
+            self._hurry.set()  # others of its kind may wait for their turn here
 
     def _freed(self, session_key: str) -> None:
         if session_key in self._rung_again:

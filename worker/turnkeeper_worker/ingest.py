@@ -1,6 +1,7 @@
 """Jobs from any Celery producer: tasks that carry truth (DESIGN §4).
 
 So they have a queue of their own, are acknowledged after the commit, and go back while the database is away.
+A job for a queue that is full comes again later.
 `turnkeeper.run` enqueues a run; `turnkeeper.decide` decides an approval, and is there only when the settings
 say so, for whoever can write to the broker could approve.
 """
@@ -11,17 +12,23 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from celery.exceptions import Reject
 
 from turnkeeper_storage import ids
-from turnkeeper_storage.admission import EnqueueRequest, check_agent, check_flag, new_run
+from turnkeeper_storage.admission import EnqueueRequest, QueueLimits, check_agent, check_flag, new_run
 from turnkeeper_storage.approvals import Decision, DecisionKind, check_decision, raise_conflict
 from turnkeeper_storage.doorbell import RUN_TASK
 from turnkeeper_storage.edited_arguments import in_one_form
 from turnkeeper_storage.editing import check_edit
-from turnkeeper_storage.errors import DatabaseUnavailable, InputTooLarge, InvalidInput, TurnkeeperError
+from turnkeeper_storage.errors import (
+    DatabaseUnavailable,
+    InputTooLarge,
+    InvalidInput,
+    QueueFull,
+    TurnkeeperError,
+)
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import NewRun
 from turnkeeper_storage.repositories import agents
@@ -39,6 +46,8 @@ DECIDE_TASK = "turnkeeper.decide"
 COMMIT_SECONDS = 30.0
 # between two attempts while the database is away: the broker would hand the job back at once
 PAUSE_SECONDS = 2.0
+# until a job is tried again whose queue was full
+FULL_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -70,16 +79,32 @@ def _add_run_task(app: Turnkeeper, link: HasRuntime) -> None:
         max_turns: int | None = None,
         metadata: Mapping[str, Json] | None = None,
         session_input_callback: str | None = None,
+        deadline_seconds: float | None = None,
+        token_limit: int | None = None,
     ) -> str:
         """Enqueue a run; repeated deliveries of one task are one run. The result is the run's id."""
         key = idempotency_key or f"celery:{task.request.id}"
         request = EnqueueRequest(
-            session_id, input, agent, key, stream, max_turns, metadata, session_input_callback
+            session_id,
+            input,
+            agent,
+            key,
+            stream,
+            max_turns,
+            metadata,
+            session_input_callback,
+            deadline_seconds,
+            token_limit,
         )
 
         def work() -> tuple[NewRun, Coroutine[Any, Any, Enqueued]]:
-            new = new_run(request, tenant=tenant or settings.tenant, max_input_bytes=settings.max_input_bytes)
-            return new, _accept(link.runtime, new)
+            new = new_run(
+                request,
+                tenant=tenant or settings.tenant,
+                max_input_bytes=settings.max_input_bytes,
+                deadline_seconds=settings.run_deadline_seconds,
+            )
+            return new, _accept(link.runtime, new, settings.queue_limits)
 
         new, enqueued = _carried_out(link, pause, task, work)
         if enqueued.wake:
@@ -137,10 +162,26 @@ def _carried_out(
         log.warning("job %s goes back to its queue: %s", task.request.id, type(error).__name__)
         pause.wait(PAUSE_SECONDS)
         raise Reject(str(error), requeue=True) from error
+    except QueueFull as error:
+        _put_off(task, error)
     except TurnkeeperError as error:
         # Another delivery would be refused too: it is not asked for, and the producer can read why.
         log.error("job %s is refused: %s", task.request.id, error)
         raise
+
+
+def _put_off(task: Any, error: QueueFull) -> NoReturn:
+    """Let the job come again later, behind others: its producer is not there to be told.
+
+    It is published anew under its own id, so it is the same run still, and acknowledged after that. Given
+    back it would come at once, and before all others; a thread that waited would keep bells from being heard.
+    """
+    if not task.request.retries:
+        log.warning("job %s waits: %s", task.request.id, error)
+    try:
+        raise task.retry(exc=error, countdown=FULL_SECONDS)
+    except Reject as lost:  # Celery would drop a job that it cannot publish
+        raise Reject(lost.reason, requeue=True) from error
 
 
 def _register(app: Turnkeeper, name: str, function: Callable[..., str]) -> None:
@@ -151,6 +192,7 @@ def _register(app: Turnkeeper, name: str, function: Callable[..., str]) -> None:
         acks_late=True,
         reject_on_worker_lost=True,
         shared=False,
+        max_retries=None,
         throws=(TurnkeeperError,),
     )
 
@@ -182,15 +224,17 @@ def _decision(
     )
 
 
-async def _accept(runtime: Runtime, new: NewRun) -> Enqueued:
+async def _accept(runtime: Runtime, new: NewRun, limits: QueueLimits) -> Enqueued:
     async def once(uow: UnitOfWork) -> Enqueued:
         check_agent(new.agent, [record.name for record in await agents.list_agents(uow)])
-        return await enqueue(uow, new)
+        return await enqueue(uow, new, limits=limits)
 
-    return await runtime.database.transact(once)
+    return await runtime.database.transact(once, "enqueue")
 
 
 async def _decide(runtime: Runtime, key: str, approval_id: str, tenant: str, decision: Decision) -> Decided:
     if decision.arguments is not None:
         await check_edit(runtime.database, key, approval_id, tenant, decision.arguments)
-    return await runtime.database.transact(lambda uow: decide(uow, key, approval_id, tenant, decision))
+    return await runtime.database.transact(
+        lambda uow: decide(uow, key, approval_id, tenant, decision), "decide"
+    )

@@ -46,18 +46,21 @@ def brought(
     """
     places = {id(item): index for index, item in enumerate(old)}
     fresh = {id(item) for item in new}
-    remaining = Counter(canonical(item) for item in history)
+    matched: set[int] = set()
     verdicts: list[bool | None] = []
     for item in returned:  # identities first, so that a copy cannot use up what an original stands for
         place = places.pop(id(item), None)
         if place is not None:
-            remaining[canonical(history[place])] -= 1
+            matched.add(place)
             verdicts.append(False)
         elif id(item) in fresh:
             fresh.discard(id(item))
             verdicts.append(True)
         else:
             verdicts.append(None)
+    if None not in verdicts:  # as with all windows: no text of a long history has to be made
+        return [item for item, is_new in zip(returned, verdicts, strict=True) if is_new]
+    remaining = Counter(canonical(item) for place, item in enumerate(history) if place not in matched)
     stored: list[Item] = []
     for item, is_new in zip(returned, verdicts, strict=True):
         if is_new is None:

@@ -47,7 +47,8 @@ class Parking:
         return await self._around.database.transact(
             lambda uow: park(
                 uow, lease, record.run, asked, turn=turn, add=add, store=store, hooked=hooked, seconds=seconds
-            )
+            ),
+            "park",
         )
 
     async def complete(self) -> None:

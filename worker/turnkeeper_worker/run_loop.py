@@ -6,15 +6,16 @@ checkpoint does not: any worker can go on from there.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from turnkeeper_storage.errors import InvalidInput, RunFailure
-from turnkeeper_storage.items import Item, encode
+from turnkeeper_storage.crash_points import reach
+from turnkeeper_storage.deadlines import exceeded
+from turnkeeper_storage.errors import RunFailure
+from turnkeeper_storage.items import Item
 from turnkeeper_storage.model import (
     Merged,
     Run,
@@ -29,6 +30,7 @@ from turnkeeper_storage.verbs.finish import Ending
 from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.deadline import Cancelled, Deadline, Late, deadline_of, unless_ended
 from turnkeeper_worker.deltas import Deltas
 from turnkeeper_worker.entries import entry_at_end
 from turnkeeper_worker.gates import Gatekeeper
@@ -37,7 +39,8 @@ from turnkeeper_worker.history import Entry, History
 from turnkeeper_worker.merge import SessionInputCallback, merge
 from turnkeeper_worker.parking import Parking
 from turnkeeper_worker.run_record import RunRecord
-from turnkeeper_worker.runner import TurnOutcome, TurnRequest, take_turn
+from turnkeeper_worker.runner import TurnRequest, take_turn
+from turnkeeper_worker.sizes import StateSize, check_answer
 from turnkeeper_worker.steps import (
     AskModel,
     Cancel,
@@ -59,10 +62,6 @@ T = TypeVar("T")
 INPUT = "input"
 FAILED_TEXT = "The run failed before this tool ran."
 log = logging.getLogger(__name__)
-
-
-class Cancelled(Exception):
-    """The run's cancel was asked for while the model was at work."""
 
 
 class Stopped(Exception):
@@ -89,6 +88,8 @@ class RunLoop:
         self._history = history
         self._held = held
         self._state = RunRecord(run, run.parked_turn)
+        self._deadline = Deadline()
+        self._size = StateSize(around.settings.max_state_bytes)
         self._context: RunContext[Any] = RunContext(
             around.deps, run.id, run.session_id, run.tenant, run.options.metadata
         )
@@ -106,12 +107,15 @@ class RunLoop:
         Raises LeaseLost, DatabaseUnavailable and Stopped.
         """
         try:
+            self._deadline = await deadline_of(self._around.database, self._state.run)
             await self._load()
             return await self._steps()
         except RunFailure as failure:
             return self._failed(failure.code, failure.message)
         except Cancelled:
             return self._ended(RunStatus.CANCELLED)
+        except Late:
+            return self._late()
 
     async def given_up(self, error: RunError) -> Outcome:
         """The ending of a run that is not worked on; what it did before enters the history."""
@@ -141,6 +145,8 @@ class RunLoop:
     async def _load(self) -> None:
         await self._load_progress()
         if self._state.merged is None:
+            if self._deadline.has_passed:  # the session may be slow to read, or not there
+                raise Late
             await self._merge()
 
     async def _merge(self) -> None:
@@ -151,7 +157,8 @@ class RunLoop:
             merged = Merged(list(standing.decided), standing.items)
         else:
             callback = self._callback()
-            merged = await merge(await self._history.read(callback), run.input, callback)
+            async with self._deadline.holds():
+                merged = await merge(await self._history.read(callback), run.input, callback)
         self._state.merged = merged
         if run.options.stream:
             # what stands in an intent has passed the hook
@@ -175,10 +182,12 @@ class RunLoop:
         # A streamed run shows its input before the model speaks: a boundary of its own.
         run, seconds = self._state.run, self._around.settings.lease_seconds
         lease = self._held.lease
+        self._size.check(merged, [], [])
         add = await self._history.prepare(lease, run.id, INPUT, entry, merged.model_input)
         store = self._history.store
         await self._commit(
-            lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds, store=store)
+            lambda uow: checkpoint.store_input(uow, lease, run, merged, add, seconds, store=store),
+            "store_input",
         )
         self._state.run = replace(run, merged_input=merged.model_input, stored_input=merged.stored_input)
 
@@ -193,7 +202,7 @@ class RunLoop:
                 case AskModel(turn, suffix):
                     await self._ask(turn, suffix)
                 case RunTools(calls):
-                    ran = await self._tools.run(calls)
+                    ran = await self._tools.run(calls, self._deadline)
                     state.calls = [ran.settled.get(call.call_id, call) for call in state.calls]
                     if ran.failure is not None:
                         raise ran.failure
@@ -213,8 +222,19 @@ class RunLoop:
     def _progress(self) -> Progress:
         state = self._state
         limit = state.run.options.max_turns or self._agent.max_turns or self._around.settings.max_turns
-        cancelled = self._held.cancel_requested.is_set() or state.run.cancel_requested
-        return Progress(state.turns, state.calls, limit, cancelled, self._agent.output)
+        return Progress(
+            state.turns,
+            state.calls,
+            limit,
+            self._is_cancelled,
+            self._agent.output,
+            overdue=exceeded(state.run) if self._deadline.has_passed else None,
+            token_limit=state.run.options.token_limit or self._agent.token_limit,
+        )
+
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._held.cancel_requested.is_set() or self._state.run.cancel_requested
 
     async def _ask(self, turn: int, suffix: Sequence[Item]) -> None:
         state, settings = self._state, self._around.settings
@@ -231,13 +251,16 @@ class RunLoop:
             on_restart=lambda: self._restarted(turn),
         )
         runner = self._agent.runner or self._around.runner
-        outcome = await self._unless_cancelled(take_turn(runner, request))
+        outcome = await unless_ended(take_turn(runner, request), self._held.cancel_requested, self._deadline)
+        reach("model.answered")
         items = with_unique_call_ids(outcome.items, turn, {call.call_id for call in state.calls})
-        self._check_size(items)
+        check_answer(items, settings.max_output_bytes)
         taken = Turn(turn, outcome.response_id, items, outcome.usage, deltas=await self._deltas.flush())
         calls = plan_calls(items, turn, self._agent.tools_by_name)
-        calls = await self._gatekeeper.judge(calls, state.run.sticky)
+        async with self._deadline.holds():
+            calls = await self._gatekeeper.judge(calls, state.run.sticky)
         if calls:  # a turn without calls is committed by the finish
+            self._size.check(merged, [*state.turns, taken], state.calls)
             await self._checkpoint(taken, calls)
             self._tools.planned(calls)
         state.turns.append(taken)
@@ -246,7 +269,9 @@ class RunLoop:
     async def _restarted(self, turn: int) -> None:
         """The model is asked again after it gave deltas: whoever follows is to discard them."""
         run, lease, seconds = self._state.run, self._held.lease, self._around.settings.lease_seconds
-        self._state.run = await self._commit(lambda uow: restart.restart_turn(uow, lease, run, turn, seconds))
+        self._state.run = await self._commit(
+            lambda uow: restart.restart_turn(uow, lease, run, turn, seconds), "restart"
+        )
         self._deltas.begin(self._state.run.next_event - 1)
 
     async def _checkpoint(self, turn: Turn, calls: Sequence[ToolCall]) -> None:
@@ -255,42 +280,21 @@ class RunLoop:
         state.run = await self._commit(
             lambda uow: checkpoint.checkpoint_turn(
                 uow, self._held.lease, state.run, turn, calls, merged, seconds, self._agent.digest
-            )
+            ),
+            "checkpoint",
         )
+        self._held.progressed()
 
-    async def _commit(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+    async def _commit(self, work: Callable[[UnitOfWork], Awaitable[T]], name: str) -> T:
         asked_at = time.monotonic()
-        result = await self._around.database.transact(work)
+        result = await self._around.database.transact(work, name)
         self._held.renewed(asked_at, self._around.settings.lease_seconds)
         return result
 
-    def _check_size(self, items: Sequence[Item]) -> None:
-        limit = self._around.settings.max_output_bytes
-        try:
-            size = len(encode(list(items)).encode())
-        except InvalidInput as error:  # of a runner or model class of the user's own
-            raise RunFailure("runner_failed", f"the runner's answer {error.value}; {error.remedy}") from error
-        if size > limit:
-            raise RunFailure(
-                "output_too_large",
-                f"the model's answer has {size:,} bytes, the limit is {limit:,}; "
-                "raise TURNKEEPER_MAX_OUTPUT_BYTES or ask for less",
-            )
-
-    async def _unless_cancelled(self, turn: Awaitable[TurnOutcome]) -> TurnOutcome:
-        """The turn's outcome; Cancelled as soon as the run's cancel is asked for."""
-        asking = asyncio.ensure_future(turn)
-        flag = asyncio.ensure_future(self._held.cancel_requested.wait())
-        try:
-            await asyncio.wait({asking, flag}, return_when=asyncio.FIRST_COMPLETED)
-            if asking.done():
-                return asking.result()
-            raise Cancelled
-        finally:
-            flag.cancel()
-            if not asking.done():
-                asking.cancel()
-                await asyncio.wait({asking})
+    def _late(self) -> Outcome:
+        if self._is_cancelled:
+            return self._ended(RunStatus.CANCELLED)
+        return self._ended(RunStatus.FAILED, error=exceeded(self._state.run))
 
     def _failed(self, code: str, message: str) -> Outcome:
         return self._ended(RunStatus.FAILED, error=RunError(code, message))

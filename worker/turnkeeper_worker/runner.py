@@ -15,12 +15,12 @@ from typing import Any, Protocol
 from turnkeeper_storage.errors import RunFailure, TurnkeeperError
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.model import Usage
+from turnkeeper_storage.valid_input import make_valid
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.instructions import resolve_instructions
 from turnkeeper_worker.models.base import Delta, Model, ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.retries import backoff
-from turnkeeper_worker.valid_input import make_valid
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnkeeper_storage.database import Database
@@ -22,11 +21,14 @@ from turnkeeper_storage.repositories import agents
 from turnkeeper_storage.sessions import openai_clients
 from turnkeeper_worker.host import Host
 from turnkeeper_worker.models.client import make_model
+from turnkeeper_worker.presence import present
 from turnkeeper_worker.run_loop import Surroundings
 from turnkeeper_worker.runner import ModelRunner, Runner
 from turnkeeper_worker.session_loop import Post
 from turnkeeper_worker.session_stores import session_opener
 from turnkeeper_worker.slots import QueueChange
+from turnkeeper_worker.tool_threads import ToolThreads
+from turnkeeper_worker.watchdog import watching
 
 if TYPE_CHECKING:
     from turnkeeper_worker.app import Turnkeeper
@@ -80,14 +82,14 @@ class Runtime:
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._ended.wait(self._app.settings.grace_seconds + 10.0)
 
-    def ring(self, session_key: str) -> None:
+    def ring(self, *session_keys: str) -> None:
         """A wake-up arrived, on any thread."""
         host, loop = self._host, self._loop
         if host is not None and loop is not None:
             with contextlib.suppress(
                 RuntimeError
             ):  # the loop is closing: the sweeper of another worker sees it
-                loop.call_soon_threadsafe(host.ring, session_key)
+                loop.call_soon_threadsafe(host.ring_all, session_keys)
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run a coroutine on the loop from another thread. Raises what it raises, or TimeoutError."""
@@ -147,9 +149,8 @@ class Runtime:
             stack.push_async_callback(openai_clients.close_all)
             bell = Doorbell(app.celery, settings.queue, settings.publish_timeout)
             stack.callback(bell.close)
-            threads = ThreadPoolExecutor(settings.tool_threads, thread_name_prefix="turnkeeper-tool")
-            # a tool that hangs must not keep the process from ending
-            stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+            threads = ToolThreads(settings.tool_threads)
+            stack.callback(threads.shutdown, cancel_futures=True)
             lifespan = app.open_lifespan()
             deps = await stack.enter_async_context(lifespan) if lifespan is not None else None
             runner = app.runner or await self._model_runner(stack)
@@ -168,7 +169,9 @@ class Runtime:
                 publisher=publisher,
             )
             opener = session_opener(database, app.session_factory)
-            host = Host(settings, database, Post(around, app.agents, opener, bell), self._on_queue)
+            presence = await stack.enter_async_context(present(settings, database))
+            host = Host(settings, database, Post(around, app.agents, opener, bell), self._on_queue, presence)
+            stack.enter_context(watching(settings.watchdog_seconds))
             yield host
 
     async def _model_runner(self, stack: contextlib.AsyncExitStack) -> Runner:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from turnkeeper_storage.deadlines import exceeded
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable
 from turnkeeper_storage.items import Json
@@ -24,6 +25,7 @@ from turnkeeper_storage.verbs.finish import BOUNDARY, Ending, Finished, finish
 from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_storage.verbs.release import release, release_missing_agent
 from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.deadline import deadline_of
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.history import Entry, History, Persist, Standing
 from turnkeeper_worker.persisting import persisted
@@ -161,7 +163,9 @@ class SessionLoop:
                 seconds=self._settings.lease_seconds,
                 crash_limit=self._settings.crash_limit,
                 store=store,
-            )
+                places=len(outcome.entry.items) if add is not None else 0,
+            ),
+            "finish",
         )
         self._held.renewed(asked_at, self._settings.lease_seconds)
         return finished
@@ -180,6 +184,8 @@ class SessionLoop:
             f"no worker with agent {run.agent!r} took the run within "
             f"{self._settings.agent_grace_seconds:g} s; the last one had: {known}"
         )
+        if (await deadline_of(self._post.around.database, run)).has_passed:
+            return await self._give_up(job, history, exceeded(run))
         return await self._left_to_others(job, history, RunError("agent_missing", message))
 
     async def _left_to_others(self, job: Job, history: History, error: RunError) -> Job | None:
@@ -188,18 +194,22 @@ class SessionLoop:
         is_over = await self._post.around.database.transact(
             lambda uow: release_missing_agent(
                 uow, self._held.lease, run, settings.agent_grace_seconds, settings.lease_seconds
-            )
+            ),
+            "release",
         )
         if not is_over:
             log.warning("run %s is left to other workers for now (%s)", run.id, error.code)
             return None
-        loop = RunLoop(self._post.around, ABSENT, history, self._held, run)
+        return await self._give_up(job, history, error)
+
+    async def _give_up(self, job: Job, history: History, error: RunError) -> Job | None:
+        loop = RunLoop(self._post.around, ABSENT, history, self._held, job.run)
         return await self._finish(job, history, await loop.given_up(error))
 
     async def _give_back(self, *, wakes: bool = True) -> None:
         lease = self._held.lease
         wake = await self._post.around.database.transact(
-            lambda uow: release(uow, lease, to_the_back=not wakes)
+            lambda uow: release(uow, lease, to_the_back=not wakes), "release"
         )
         if wake and wakes:
             self._post.bell.ring(self._held.session_key)

@@ -2,8 +2,9 @@
 
 no turn yet                      → AskModel(1)
 calls of the last turn are open  → RunTools, or Park when a person must decide first
-all calls have their outputs     → AskModel(n + 1), or Fail at max_turns
+all calls have their outputs     → AskModel(n + 1), or Fail at max_turns or the token limit
 the last turn asked for nothing  → Finish
+the deadline has passed          → Fail, unless that was all
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TypeAlias
 
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.items import CALL_TYPES, Item, Json, digest, text_of
-from turnkeeper_storage.model import CallStatus, ToolCall, Turn
+from turnkeeper_storage.model import CallStatus, RunError, ToolCall, Turn
 from turnkeeper_storage.outputs import CANCELLED_TEXT as CANCELLED_TEXT
 from turnkeeper_storage.outputs import CUSTOM, FUNCTION, MCP, UNKNOWN_TEXT, outputs_of
 from turnkeeper_worker.output_type import OutputType
@@ -29,7 +30,8 @@ KINDS = {**dict.fromkeys(CALL_TYPES, FUNCTION), "custom_tool_call": CUSTOM, MCP_
 class Progress:
     """What is committed of a run. `turns` in order, numbered from 1; `calls` of all turns.
 
-    `output` is the agent's typed answer, None for plain text.
+    `output` is the agent's typed answer, None for plain text. `overdue`: the run's deadline has passed, and
+    this is its error. `token_limit`: of all model calls of the run, None for no limit.
     """
 
     turns: Sequence[Turn]
@@ -37,6 +39,8 @@ class Progress:
     max_turns: int
     cancel_requested: bool = False
     output: OutputType | None = None
+    overdue: RunError | None = None
+    token_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +97,32 @@ def next_step(progress: Progress) -> Step:
     turns, calls = progress.turns, progress.calls
     if progress.cancel_requested:
         return Cancel(closed(turns, calls))
+    last = turns[-1].turn if turns else 0
+    wanted = [call for call in calls if call.turn == last]
+    if turns and not wanted:  # an answer that came in time stands
+        return _finish(progress)
+    if progress.overdue is not None:
+        return Fail(progress.overdue.code, progress.overdue.message, closed(turns, calls))
     if not turns:
         return AskModel(1, [])
-    last = turns[-1].turn
-    wanted = [call for call in calls if call.turn == last]
-    if not wanted:
-        return _finish(progress)
     unsettled = [call for call in wanted if not call.is_settled]
     if unsettled:
         return _settle(unsettled)
+    return _spent(progress) or AskModel(last + 1, history_of(turns, calls))
+
+
+def _spent(progress: Progress) -> Fail | None:
+    """Whether the run may not have another model call."""
+    turns, limit = progress.turns, progress.token_limit
+    items = closed(turns, progress.calls)
     if len(turns) >= progress.max_turns:
-        message = f"the model still asked for tools in turn {last}; raise max_turns ({progress.max_turns})"
-        return Fail("max_turns_exceeded", message, closed(turns, calls))
-    return AskModel(last + 1, history_of(turns, calls))
+        message = f"the model still asked for tools in turn {turns[-1].turn}; raise max_turns"
+        return Fail("max_turns_exceeded", f"{message} ({progress.max_turns})", items)
+    used = sum(turn.usage.total_tokens for turn in turns)
+    if limit is not None and used >= limit:
+        message = f"the run used {used:,} tokens and needs another model call; raise token_limit ({limit:,})"
+        return Fail("token_limit_exceeded", message, items)
+    return None
 
 
 def _settle(unsettled: Sequence[ToolCall]) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -13,12 +14,17 @@ log = logging.getLogger(__name__)
 
 
 async def sweep_for_ever(
-    sweep: Callable[[], Awaitable[int]], every: float, said: str = "swept %d sessions"
+    sweep: Callable[[], Awaitable[int]],
+    every: float,
+    said: str = "swept %d sessions",
+    *,
+    hurry: asyncio.Event | None = None,
 ) -> None:
     """Sweep at once, then every `every` seconds with jitter, so that many workers spread out.
 
-    `said`: the log line about how many it were.
+    `said`: the log line about how many it were. `hurry`: sweep as soon as this is set.
     """
+    hurry = hurry or asyncio.Event()
     while True:
         try:
             taken = await sweep()
@@ -29,4 +35,7 @@ async def sweep_for_ever(
         except Exception:
             # Whatever it was: a worker that no longer sweeps leaves sessions to nobody.
             log.exception("sweep failed")
-        await asyncio.sleep(every * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, no secret
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every * random.uniform(0.75, 1.25)):  # noqa: S311 - jitter, no secret
+                await hurry.wait()
+        hurry.clear()

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.errors import RunFailure
 from turnkeeper_storage.model import CallStatus, ToolCall
 from turnkeeper_storage.outputs import MCP
 from turnkeeper_storage.verbs import checkpoint
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
+from turnkeeper_worker.deadline import Deadline, Late
 from turnkeeper_worker.gates import Gatekeeper
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.steps import tool_for, unknown_tool_output
@@ -23,6 +25,7 @@ from turnkeeper_worker.tools import AnyTool
 
 # What the self-check before an effect leaves for the request to get out, in parts of a lease.
 MARGIN = 0.1
+CUT_OFF = "The run's deadline passed while this tool ran. It is not known what it did."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,14 @@ class ToolCalls:
         """These calls come from an answer of this process, not from another worker's checkpoint."""
         self._planned_here.update(call.call_id for call in calls)
 
-    async def run(self, calls: Sequence[ToolCall]) -> Ran:
+    async def run(self, calls: Sequence[ToolCall], deadline: Deadline) -> Ran:
         """Run the calls at once, to the end of each: when one fails the run, what the others did stands.
+
+        At the run's deadline those that still work are cancelled, and closed.
 
         Raises LeaseLost and DatabaseUnavailable; a RunFailure is in the result.
         """
-        tasks = [asyncio.create_task(self._one(call), name=f"tool:{call.name}") for call in calls]
+        tasks = [asyncio.create_task(self._one(call, deadline), name=f"tool:{call.name}") for call in calls]
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError:
@@ -86,7 +91,7 @@ class ToolCalls:
                 settled[call.call_id] = replace(call, status=CallStatus.CLOSED, output=text)
         return Ran(settled, failures[0] if failures else None)
 
-    async def _one(self, call: ToolCall) -> ToolCall:
+    async def _one(self, call: ToolCall, deadline: Deadline) -> ToolCall:
         if call.status is CallStatus.STARTED:  # by a worker that died: whether it happened, nobody knows
             return replace(call, status=CallStatus.IN_DOUBT)
         if call.kind == MCP:  # approved; the model server runs it when it is told
@@ -102,13 +107,20 @@ class ToolCalls:
             return call
         if not (call.idempotent and tool.idempotent) and not await self._start(call, tool):
             return replace(call, status=CallStatus.IN_DOUBT)
-        output = await execute(
-            tool,
-            call,
-            self._context,
-            threads=self._around.threads,
-            max_output_bytes=self._around.settings.max_output_bytes,
-        )
+        reach("tool.calling")
+        try:
+            async with deadline.holds():
+                output = await execute(
+                    tool,
+                    call,
+                    self._context,
+                    threads=self._around.threads,
+                    max_output_bytes=self._around.settings.max_output_bytes,
+                )
+        except Late:
+            # the run fails at its next step, and this stands in its history
+            return replace(call, status=CallStatus.CLOSED, output=CUT_OFF)
+        reach("tool.returned")
         return await self._settle(call, output)
 
     async def _start(self, call: ToolCall, tool: AnyTool) -> bool:
@@ -121,7 +133,8 @@ class ToolCalls:
         is_first = await self._around.database.transact(
             lambda uow: checkpoint.start_call(
                 uow, self._held.lease, self._context.run_id, call, tool.timeout, seconds
-            )
+            ),
+            "start_call",
         )
         self._held.renewed(asked_at, seconds)
         if is_first:
@@ -134,7 +147,9 @@ class ToolCalls:
         await self._around.database.transact(
             lambda uow: checkpoint.settle_call(
                 uow, self._held.lease, self._context.run_id, call.call_id, output, seconds
-            )
+            ),
+            "settle_call",
         )
         self._held.renewed(asked_at, seconds)
+        self._held.progressed()
         return replace(call, status=CallStatus.DONE, output=output)

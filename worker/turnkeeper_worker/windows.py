@@ -15,7 +15,7 @@ from typing import TypeAlias, cast
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import OUTPUT_TYPES, Item, encode
 from turnkeeper_storage.sessions.protocol import Session
-from turnkeeper_worker.valid_input import cut_is_clear, window
+from turnkeeper_storage.valid_input import cut_is_clear, window
 
 TokenCount: TypeAlias = Callable[[Item], int]
 Callback: TypeAlias = Callable[[list[Item], list[Item]], "list[Item] | Awaitable[list[Item]]"]

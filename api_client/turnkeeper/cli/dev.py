@@ -31,9 +31,19 @@ def dev(
     practice: Annotated[
         bool, typer.Option("--practice", help="The practice model, though there is an API key.")
     ] = False,
+    api_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=65_535,
+            help="Port of the HTTP API. Default: 8700, or another one that is free.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Run your agents here: database, broker, workers, and a practice model where there is no real one."""
+    """Run your agents here: database, broker, workers, API, and a practice model for want of a real one."""
     from turnkeeper.dev.main import run_dev
     from turnkeeper.dev.stage import Wishes
 
-    raise typer.Exit(run_dev(Wishes(module, workers, reload, database_url, broker_url, practice)))
+    raise typer.Exit(run_dev(Wishes(module, workers, reload, database_url, broker_url, practice, api_port)))

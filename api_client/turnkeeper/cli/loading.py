@@ -37,11 +37,25 @@ def load_app(target: str, *, queue: str | None = None, concurrency: int | None =
     return app
 
 
-def _import(name: str) -> ModuleType:
+def load_attribute(target: str, option: str) -> object:
+    """What `module:attribute` names, for an option. Raises ConfigurationError."""
+    module_name, _, attribute = target.partition(":")
+    module = _import(module_name, option)
+    found: object = getattr(module, attribute, None)
+    if found is None:
+        raise ConfigurationError(f"{option}: {module_name!r} has no attribute {attribute!r}")
+    return found
+
+
+def _import(name: str, option: str = "MODULE") -> ModuleType:
     if not name or name.startswith("."):
-        raise ConfigurationError(f"MODULE: {name!r} is no name of a module; use e.g. 'agents' for agents.py")
+        raise ConfigurationError(
+            f"{option}: {name!r} is no name of a module; use e.g. 'agents' for agents.py"
+        )
     if name.endswith(".py") or "/" in name:
-        raise ConfigurationError(f"MODULE: {name!r} is a path; name the module, e.g. 'agents' for agents.py")
+        raise ConfigurationError(
+            f"{option}: {name!r} is a path; name the module, e.g. 'agents' for agents.py"
+        )
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - entries of sys.path are texts
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
@@ -50,10 +64,10 @@ def _import(name: str) -> ModuleType:
         missing = error.name or ""
         if name == missing or name.startswith(missing + "."):
             raise ConfigurationError(
-                f"MODULE: there is no module {name!r} here; run this where {name.split('.')[0]}.py is"
+                f"{option}: there is no module {name!r} here; run this where {name.split('.')[0]}.py is"
             ) from error
         raise ConfigurationError(
-            f"MODULE: {name!r} imports {missing!r}, which is not installed; install it"
+            f"{option}: {name!r} imports {missing!r}, which is not installed; install it"
         ) from error
     except ImportError as error:
         if EXTRA in str(error):

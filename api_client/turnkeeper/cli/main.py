@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import agents, approvals, chat, demo, dev, doctor, migrate, runs, sessions, worker
+from turnkeeper.cli import (
+    agents,
+    api,
+    approvals,
+    chat,
+    demo,
+    dev,
+    doctor,
+    keys,
+    migrate,
+    runs,
+    sessions,
+    worker,
+)
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, TurnkeeperError
 
 FAILED = 1
@@ -29,6 +42,7 @@ app = typer.Typer(
 app.command("dev")(dev.dev)
 app.command("chat")(chat.chat)
 app.command("worker")(worker.worker)
+app.command("api")(api.api)
 app.command("migrate")(migrate.migrate)
 app.command("agents")(agents.agents)
 app.command("demo")(demo.demo)
@@ -36,6 +50,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(keys.app, name="keys")
 
 
 def _show_version(wanted: bool) -> None:

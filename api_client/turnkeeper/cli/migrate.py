@@ -10,7 +10,7 @@ import typer
 from turnkeeper.cli import output
 from turnkeeper.cli.options import AsJson, DatabaseUrl
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.migrate import HEAD, current_revision, upgrade
+from turnkeeper_storage.migrate import HEAD, Standing, read_standing, upgrade
 from turnkeeper_storage.settings import load_settings
 
 
@@ -29,30 +29,33 @@ def migrate(
 ) -> None:
     """Make or upgrade Turnkeeper's tables. Safe to repeat."""
     settings = load_settings(database_url=database_url, db_schema=schema)
-    before = asyncio.run(_read_revision(settings.database_url, settings.db_schema))
+    before = asyncio.run(_read_standing(settings.database_url, settings.db_schema))
+    if not as_json:
+        output.write(_told(before))
     if not check:
-        if not as_json:
-            output.write(f"The database is {_named(before)}; this code needs {HEAD}.")
         upgrade(settings.database_url, schema=settings.db_schema)
-    after = before if check else HEAD
-    is_current = after == HEAD
+    is_done = before.fits or not check
+    after = before.revision if check or before.fits else HEAD
     if as_json:
-        output.write_json({"before": before, "current": after, "expected": HEAD, "is_current": is_current})
-    elif check:
-        output.write(f"The database is {_named(after)}; this code needs {HEAD}.")
-    else:
-        output.write("Nothing to do." if before == HEAD else f"Migrated to {HEAD}.")
-    if not is_current:
+        output.write_json(
+            {"before": before.revision, "current": after, "expected": HEAD, "is_current": is_done}
+        )
+    elif not check:
+        output.write("Nothing to do." if before.fits else f"Migrated to {HEAD}.")
+    if not is_done:
         raise typer.Exit(1)
 
 
-async def _read_revision(url: str, schema: str | None) -> str | None:
+async def _read_standing(url: str, schema: str | None) -> Standing:
     database = Database(url, schema=schema)
     try:
-        return await current_revision(database)
+        return await read_standing(database)
     finally:
         await database.aclose()
 
 
-def _named(revision: str | None) -> str:
-    return "not migrated" if revision is None else f"at revision {revision}"
+def _told(standing: Standing) -> str:
+    where = "not migrated" if standing.revision is None else f"at revision {standing.revision}"
+    if standing.is_newer and standing.fits:
+        return f"The database is {where}; this code is of {HEAD}, and works on it."
+    return f"The database is {where}; this code needs {HEAD}."

@@ -9,8 +9,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from turnkeeper.cli.loading import load_app
 from turnkeeper.dev.place import find_dev
-from turnkeeper_client import Client
+from turnkeeper_client import AsyncClient, Client
 from turnkeeper_storage.errors import InvalidInput
 
 DatabaseUrl: TypeAlias = Annotated[
@@ -45,13 +46,37 @@ class Common:
     database_url: str | None
     broker_url: str | None
     tenant: str | None
+    agents: str | None = None
+
+    def async_client(self) -> AsyncClient:
+        """A client for a server, with all that the instance of `agents` says. Raises ConfigurationError."""
+        if self.agents is None:
+            found = find_dev() if self.database_url is None and self.broker_url is None else None
+            place = found if found is not None else self
+            return AsyncClient(
+                database_url=place.database_url, broker_url=place.broker_url, tenant=self.tenant
+            )
+        app = load_app(self.agents)
+        return AsyncClient(
+            settings=app.settings,
+            database_url=self.database_url,
+            broker_url=self.broker_url,
+            tenant=self.tenant,
+            celery=app.celery if self.broker_url is None else None,
+            session_factory=app.session_factory,
+        )
 
     def client(self) -> Client:
         """A client for one command. Raises ConfigurationError."""
+        factory = load_app(self.agents).session_factory if self.agents is not None else None
         found = find_dev() if self.database_url is None and self.broker_url is None else None
-        if found is not None:
-            return Client(database_url=found.database_url, broker_url=found.broker_url, tenant=self.tenant)
-        return Client(database_url=self.database_url, broker_url=self.broker_url, tenant=self.tenant)
+        place = found if found is not None else self
+        return Client(
+            database_url=place.database_url,
+            broker_url=place.broker_url,
+            tenant=self.tenant,
+            session_factory=factory,
+        )
 
 
 SessionId: TypeAlias = Annotated[str, typer.Argument(metavar="SESSION_ID", help="The id of the session.")]
@@ -89,6 +114,25 @@ def remember(
 ) -> None:
     """The callback of a group: keeps its options for its commands."""
     context.obj = Common(database_url, broker_url, tenant)
+
+
+def remember_with_agents(
+    context: typer.Context,
+    database_url: DatabaseUrl = None,
+    broker_url: BrokerUrl = None,
+    tenant: Tenant = None,
+    agents: Annotated[
+        str | None,
+        typer.Option(
+            "--agents",
+            metavar="MODULE[:ATTRIBUTE]",
+            help="Open sessions as this Turnkeeper instance does, where its session_factory says.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """The same for a group that opens sessions."""
+    context.obj = Common(database_url, broker_url, tenant, agents)
 
 
 def client_of(context: typer.Context) -> Client:

@@ -83,6 +83,12 @@ def enqueue(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Call the model streamed.")] = False,
     max_turns: Annotated[int | None, typer.Option(metavar="N", help="Over the agent's own.")] = None,
+    deadline_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="From now on; then the run fails.")
+    ] = None,
+    token_limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Of all its model calls; over the agent's own.")
+    ] = None,
     input_callback: Annotated[
         str | None, typer.Option(metavar="NAME", help="One of the worker's input callbacks, by its name.")
     ] = None,
@@ -105,6 +111,8 @@ def enqueue(
             idempotency_key=idempotency_key,
             stream=stream,
             max_turns=max_turns,
+            deadline_seconds=deadline_seconds,
+            token_limit=token_limit,
             session_input_callback=input_callback,
             metadata=free,
         )
@@ -127,6 +135,7 @@ def _write_run(run: RunSnapshot, *, as_json: bool) -> None:
         ("created", output.when(run.created_at)),
         ("started", output.when(run.started_at)),
         ("finished", output.when(run.finished_at)),
+        ("deadline", output.when(run.deadline)),
         ("error", f"{run.error.code}: {run.error.message}" if run.error else ""),
         ("output", output.as_text(run.output)),
         *(("waits", f"{one.id} {one.tool} {watching.short(one)}") for one in run.approvals),

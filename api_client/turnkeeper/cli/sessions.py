@@ -1,4 +1,4 @@
-"""`turnkeeper sessions`: list, show, add, pop, clear; the rest of its commands stands in `session_life`."""
+"""`turnkeeper sessions`: list, show, add, pop, clear; the others stand in `session_life`, `session_check`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import output, session_life
-from turnkeeper.cli.options import AsJson, By, Cursor, Limit, SessionId, Yes, client_of, confirm, me, remember
+from turnkeeper.cli import output, session_check, session_life
+from turnkeeper.cli.options import AsJson, By, Cursor, Limit, SessionId, Yes, client_of, confirm, me
+from turnkeeper.cli.options import remember_with_agents as remember
 from turnkeeper.cli.reading import read_input
 from turnkeeper_storage.errors import InvalidInput
 
@@ -21,6 +22,7 @@ app.command()(session_life.delete)
 app.command("export")(session_life.export)
 app.command("import")(session_life.import_)
 app.command()(session_life.edits)
+app.command()(session_check.check)
 ROLES = ("user", "assistant", "system", "developer")
 
 

@@ -2,6 +2,7 @@
 
 worker MODULE            a worker
 practice PORT            the practice model
+api PORT MODULE          the HTTP API with its pages, for whoever is on this machine
 valkey PORT              a Valkey server; its folder is the current one, its password in the environment
 
 Standard input is the lifeline: it ends with the parent, however that ends, and the child with it.
@@ -9,6 +10,7 @@ Standard input is the lifeline: it ends with the parent, however that ends, and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,9 +19,12 @@ import traceback
 from collections.abc import Sequence
 
 from turnkeeper.dev.exit_codes import BROKEN_MODULE, FAILED, WRONG_CALL
+from turnkeeper.dev.parts import API_READY
 
 # from the parent's end to the hard end of a child that does not listen
 LAST_SECONDS = 15.0
+# of requests under way when the API ends
+GRACE_SECONDS = 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         return _work(rest[0])
     if role == "practice":
         return _practise(rest[0])
+    if role == "api":
+        return _serve(*rest)
     if role == "valkey":
         from turnkeeper.servers.valkey import run_valkey
 
@@ -66,6 +73,33 @@ def _practise(port: str) -> int:
     # at about the pace that one reads
     serve(["--port", port, "--pace", "0.03"])
     return 0
+
+
+def _serve(port: str, module: str) -> int:
+    from turnkeeper.cli.loading import load_app
+    from turnkeeper.serving.main import Place, serve
+    from turnkeeper.serving.pages import add_pages
+    from turnkeeper_client import AsyncClient
+    from turnkeeper_storage.errors import TurnkeeperError
+
+    sys.dont_write_bytecode = True
+    factory = None
+    # its workers tell what is wrong with the module, and go on when that is mended; this does without it
+    with contextlib.suppress(Exception, SystemExit):
+        factory = load_app(module).session_factory
+    try:
+        return serve(
+            AsyncClient(session_factory=factory),
+            Place("127.0.0.1", int(port)),
+            auth="none",
+            loglevel="warning",
+            grace=GRACE_SECONDS,
+            dress=add_pages,
+            on_start=lambda url: print(f"{API_READY}{url}", flush=True),  # noqa: T201 - to the supervisor
+        )
+    except TurnkeeperError as error:
+        sys.stderr.write(f"turnkeeper: {error}\n")
+        return FAILED
 
 
 def _hold_lifeline() -> None:

@@ -139,6 +139,8 @@ class Session:
         for slot in slots:
             await slot.ready.wait()
         self._console.say("ready. In another terminal, in this folder: turnkeeper chat my-session")
+        if self._stage.page is not None:
+            self._console.say(f"in a browser: {self._stage.page}    the API in words: {self._stage.page}docs")
         self._console.say(f"for programs: . {self._place.folder.name}/dev.env    to stop: Ctrl-C")
 
     async def _watch(self, slots: list[Slot]) -> None:

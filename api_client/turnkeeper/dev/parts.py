@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+API_READY = "HTTP API on "
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

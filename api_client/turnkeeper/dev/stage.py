@@ -7,11 +7,12 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from turnkeeper.dev.parts import Part
+from turnkeeper.dev.parts import API_READY, Part
 from turnkeeper.dev.place import VARIABLES, DevUrls
 from turnkeeper.servers.valkey import PASSWORD_VARIABLE, READY, NoValkey, find_valkey
 from turnkeeper_storage.engine import async_url
@@ -19,6 +20,9 @@ from turnkeeper_storage.errors import ConfigurationError
 
 DATABASE_FILE = "dev.db"
 VALKEY_FOLDER = "valkey"
+API_PORT = 8700
+# what the extra [api] brings
+API_NEEDS = ("fastapi", "sse_starlette", "uvicorn")
 # A killed worker's runs go on within seconds; a reload waits that long for a turn before it is asked again.
 PACE = {
     "TURNKEEPER_LEASE_SECONDS": "10",
@@ -41,13 +45,14 @@ class Wishes:
     database_url: str | None = None
     broker_url: str | None = None
     practice: bool = False
+    api_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What is used: where, what runs for it beside the workers, and words for it.
 
-    `owns_database`: it is our file, and migrated without being asked.
+    `owns_database`: it is our file, and migrated without being asked. `page`: what to open in a browser.
     """
 
     urls: DevUrls
@@ -56,6 +61,7 @@ class Stage:
     uses: tuple[str, ...]
     owns_database: bool
     valkey_folder: Path = field(default=Path())
+    page: str | None = None
 
 
 def plan_stage(wishes: Wishes, folder: Path, environment: Mapping[str, str]) -> Stage:
@@ -75,11 +81,13 @@ def plan_stage(wishes: Wishes, folder: Path, environment: Mapping[str, str]) -> 
         **model_env,
     }
     grace = ours.setdefault(GRACE_VARIABLE, f"{GRACE_SECONDS:g}")
+    api, page, told = _api(wishes, ours)
     return Stage(
         urls=urls,
-        services=tuple(part for part in (valkey, practice) if part is not None),
+        services=tuple(part for part in (valkey, practice, api) if part is not None),
         workers=_workers(wishes, ours, grace),
-        uses=(database, broker, model, *_ignored(wishes, environment)),
+        uses=(database, broker, model, told, *_ignored(wishes, environment)),
+        page=page,
         owns_database=wishes.database_url is None,
         valkey_folder=folder / VALKEY_FOLDER,
     )
@@ -95,6 +103,17 @@ def _workers(wishes: Wishes, env: Mapping[str, str], grace: str) -> tuple[Part, 
         Part(name, ("worker", wishes.module), " ready.", follows_code=True, stop_seconds=seconds, env=env)
         for name in names
     )
+
+
+def _api(wishes: Wishes, env: Mapping[str, str]) -> tuple[Part | None, str | None, str]:
+    """The HTTP API, where its page is, and what is said of it."""
+    missing = [name for name in API_NEEDS if find_spec(name) is None]
+    if missing:
+        return None, None, f"api: off, {missing[0]} is not installed (pip install 'turnkeeper[api]')"
+    port = wishes.api_port or (API_PORT if _is_free(API_PORT) else _free_port())
+    page = f"http://127.0.0.1:{port}/"
+    part = Part("api", ("api", str(port), wishes.module), API_READY, env=env)
+    return part, page, f"api: {page}v1, for whoever is on this machine; its page: {page}"
 
 
 def _database(wished: str | None, folder: Path) -> tuple[str, str]:
@@ -179,6 +198,14 @@ def _ignored(wishes: Wishes, environment: Mapping[str, str]) -> list[str]:
         for name, given in options.items()
         if environment.get(name) and not given and environment[name] != given
     ]
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 def _free_port() -> int:

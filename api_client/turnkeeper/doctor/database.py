@@ -10,8 +10,9 @@ from functools import partial
 
 from turnkeeper.cli.watching import duration
 from turnkeeper.doctor.findings import Finding, fail, ok, place, warn
+from turnkeeper.doctor.recovery import check_recovery
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.migrate import HEAD, check_schema
+from turnkeeper_storage.migrate import HEAD, Standing, check_schema, read_standing
 from turnkeeper_storage.model import AgentRecord
 from turnkeeper_storage.repositories import agents, health
 from turnkeeper_storage.repositories.health import Waiting
@@ -35,7 +36,8 @@ async def check_database(settings: Settings, digests: Mapping[str, str]) -> list
     try:
         found = await _check_levels(database, settings)
         await check_schema(database)
-        found.append(ok("migrations", f"at revision {HEAD}"))
+        found.append(_told_of(await read_standing(database)))
+        found.append(await check_recovery(database, settings))
         registered = await database.read(agents.list_agents)
         found += _check_agents(registered, digests, await database.read(health.clock))
         return found + await _check_movement(database, settings)
@@ -46,8 +48,14 @@ async def check_database(settings: Settings, digests: Mapping[str, str]) -> list
                 await database.aclose()
 
 
+def _told_of(standing: Standing) -> Finding:
+    further = f": further than this code ({HEAD}), and fit for it" if standing.is_newer else ""
+    return ok("migrations", f"at revision {standing.revision}{further}")
+
+
 async def _check_levels(database: Database, settings: Settings) -> list[Finding]:
-    levels = await database.read(health.isolation)
+    # in a transaction, as ours are: what only reads has none around it
+    levels = await database.transact(health.isolation)
     where = place(settings.database_url)
     if levels is None:
         return [ok("database", f"{where} answers; SQLite, so all processes must be on this machine")]

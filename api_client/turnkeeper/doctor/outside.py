@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from turnkeeper.doctor.findings import Finding, fail, in_thread, ok, place, warn
+from turnkeeper_storage.broker import reach_broker
 from turnkeeper_storage.doorbell import make_celery
 from turnkeeper_storage.settings import Settings
 
@@ -31,17 +32,7 @@ async def check_broker(settings: Settings, app: Celery | None) -> list[Finding]:
 
 
 def _connect(settings: Settings, app: Celery | None) -> None:
-    celery = app or make_celery(settings.broker_url, settings.queue)
-    connection = celery.connection_for_write(connect_timeout=SOCKET_SECONDS)
-    if str(connection.transport_cls or "").startswith(("redis", "valkey")):
-        limits = {"socket_connect_timeout": SOCKET_SECONDS, "socket_timeout": SOCKET_SECONDS}
-        connection.transport_options = {**(connection.transport_options or {}), **limits}
-    try:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=SOCKET_SECONDS)
-        # Redis is asked when a channel is opened, not before
-        connection.default_channel  # noqa: B018
-    finally:
-        connection.release()
+    reach_broker(app or make_celery(settings.broker_url, settings.queue), SOCKET_SECONDS)
 
 
 async def check_redis(settings: Settings) -> list[Finding]:

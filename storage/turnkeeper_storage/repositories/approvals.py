@@ -24,7 +24,7 @@ from sqlalchemy import (
 from turnkeeper_storage import ids
 from turnkeeper_storage.items import digest
 from turnkeeper_storage.model import Approval, ApprovalReason, ApprovalStatus, NewApproval
-from turnkeeper_storage.sql_types import SECONDS, Instant, after, now
+from turnkeeper_storage.sql_types import SECONDS, Instant, after, now, now_once
 from turnkeeper_storage.tables import DUE, approvals, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
@@ -50,7 +50,7 @@ class ApprovalFilter:
     limit: int = 50
 
 
-_READ = select(
+READ = select(
     approvals,
     sessions.c.id.label("session_id"),
     _AVAILABLE.label("is_available"),
@@ -60,7 +60,11 @@ _READ = select(
 
 def as_approval(row: Row[*tuple[Any, ...]]) -> Approval:
     """A row of the select above as the frozen value."""
-    values = row._mapping
+    return approval_of(dict(row._mapping))
+
+
+def approval_of(values: Mapping[str, Any]) -> Approval:
+    """The frozen value of the columns of the select above, by name."""
     status = ApprovalStatus(values["status"])
     is_pending, overdue = status is ApprovalStatus.PENDING, bool(values["is_over"])
     return Approval(
@@ -92,7 +96,7 @@ def as_approval(row: Row[*tuple[Any, ...]]) -> Approval:
     )
 
 
-_GET = _READ.where(A.session_key == _KEY, A.id == _ID, A.tenant == bindparam("b_tenant"))
+_GET = READ.where(A.session_key == _KEY, A.id == _ID, A.tenant == bindparam("b_tenant"))
 
 
 async def get(uow: UnitOfWork, key: str, approval_id: str, tenant: str) -> Approval | None:
@@ -102,7 +106,7 @@ async def get(uow: UnitOfWork, key: str, approval_id: str, tenant: str) -> Appro
     return None if row is None else as_approval(row)
 
 
-_OF_RUN = _READ.where(A.session_key == _KEY, A.run_id == _RUN).order_by(A.turn, A.id)
+_OF_RUN = READ.where(A.session_key == _KEY, A.run_id == _RUN).order_by(A.turn, A.id)
 _PENDING_OF_RUN = _OF_RUN.where(A.status == PENDING)
 
 
@@ -120,7 +124,7 @@ async def pending(uow: UnitOfWork, key: str, run_id: str) -> list[Approval]:
 
 async def search(uow: UnitOfWork, wanted: ApprovalFilter) -> list[Approval]:
     """Approvals by filter, newest first. Raises NotFound for a `run_id` that is none."""
-    statement = _READ.where(A.tenant == wanted.tenant)
+    statement = READ.where(A.tenant == wanted.tenant)
     if wanted.run_id is not None:
         statement = statement.where(A.session_key == ids.key_of(wanted.run_id), A.run_id == wanted.run_id)
     if wanted.session_id is not None:
@@ -137,7 +141,7 @@ async def search(uow: UnitOfWork, wanted: ApprovalFilter) -> list[Approval]:
 
 _DUE = (
     select(A.session_key, A.id)
-    .where(DUE, A.expires_at <= now())
+    .where(DUE, A.expires_at <= now_once())
     .order_by(A.expires_at)
     .limit(bindparam("b_limit"))
 )

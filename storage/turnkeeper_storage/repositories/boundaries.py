@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, Executable, bindparam, select, true, update
+from sqlalchemy import BindParameter, Executable, bindparam, insert, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage.items import Json
@@ -37,6 +37,16 @@ _GET = select(B.intent, B.done).where(_ONE)
 async def pass_once(uow: UnitOfWork, key: str, run_id: str, boundary: str) -> bool:
     """True the first time that a run passes this boundary."""
     return await _add(uow, key, run_id, boundary, None, done=True)
+
+
+_PASS = insert(boundaries).values(
+    session_key=_KEY, run_id=_RUN, boundary=_NAME, intent=bindparam("b_intent"), done=true()
+)
+
+
+async def passed(uow: UnitOfWork, key: str, run_id: str, boundary: str) -> None:
+    """The run passes this boundary now, for the first time: else the transaction fails."""
+    await uow.later(_PASS, {"b_key": key, "b_run_id": run_id, "b_boundary": boundary, "b_intent": None})
 
 
 async def intend(uow: UnitOfWork, key: str, run_id: str, boundary: str, intent: Json) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage.model import Event, EventType, RunStatus
 from turnkeeper_storage.sql_types import now
@@ -13,25 +15,45 @@ from turnkeeper_storage.tables import run_events, runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 E = run_events.c
-_INSERT = insert(run_events).values(
-    session_key=bindparam("b_key"),
-    run_id=bindparam("b_run_id"),
-    n=bindparam("b_n"),
-    type=bindparam("b_type"),
-    data=bindparam("b_data"),
-    created_at=now(),
-)
+_INSERT_VALUES = {
+    "session_key": bindparam("b_key"),
+    "run_id": bindparam("b_run_id"),
+    "n": bindparam("b_n"),
+    "type": bindparam("b_type"),
+    "data": bindparam("b_data"),
+    "created_at": now(),
+}
+_INSERT = insert(run_events).values(_INSERT_VALUES)
 
 
 async def add(uow: UnitOfWork, key: str, events: Sequence[Event]) -> None:
     """Write events whose `n` the caller took from the run's `next_event`."""
     if events:
-        rows = [
-            {"b_key": key, "b_run_id": e.run_id, "b_n": e.n, "b_type": e.type.value, "b_data": e.data}
-            for e in events
-        ]
-        await uow.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+        rows = [_row(key, event) for event in events]
+        await uow.later(_INSERT, *rows)
         uow.events.extend(events)
+
+
+def _row(key: str, event: Event) -> dict[str, Any]:
+    return {
+        "b_key": key,
+        "b_run_id": event.run_id,
+        "b_n": event.n,
+        "b_type": event.type.value,
+        "b_data": event.data,
+    }
+
+
+def _unless_there(kind: type[postgresql.Insert] | type[sqlite.Insert]) -> postgresql.Insert | sqlite.Insert:
+    return kind(run_events).values(_INSERT_VALUES).on_conflict_do_nothing()
+
+
+_INSERT_FIRST = {"postgresql": _unless_there(postgresql.Insert), "sqlite": _unless_there(sqlite.Insert)}
+
+
+async def add_first(uow: UnitOfWork, key: str, event: Event) -> None:
+    """Write the event that goes with a run's row; a run that is there already has it."""
+    await uow.later(_INSERT_FIRST[uow.dialect], _row(key, event))
 
 
 _AFTER = (

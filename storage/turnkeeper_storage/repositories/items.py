@@ -34,7 +34,7 @@ async def append(uow: UnitOfWork, key: str, items: Sequence[Item]) -> None:
     if not items:
         return
     texts = [encode(item, field=f"items[{index}]") for index, item in enumerate(items)]
-    first = await sessions.take_positions(uow, key, len(items))
+    first = await _take_places(uow, key, len(items))
     origin = uow.origin
     turns = list(origin.turns) if origin else []
     if origin and len(turns) != len(items):  # a wrapper dropped or added some
@@ -50,7 +50,15 @@ async def append(uow: UnitOfWork, key: str, items: Sequence[Item]) -> None:
         }
         for index, text in enumerate(texts)
     ]
-    await uow.execute(_INSERT, rows if len(rows) > 1 else rows[0])
+    await uow.later(_INSERT, *rows)
+
+
+async def _take_places(uow: UnitOfWork, key: str, count: int) -> int:
+    taken, uow.places = uow.places, None
+    # a wrapper of the session may add more than was known to whoever took them
+    if taken is not None and taken[0] == key and taken[2] >= count:
+        return taken[1]
+    return await sessions.take_positions(uow, key, count)
 
 
 _ALL = select(I.data, I.position).where(I.session_key == _KEY).order_by(I.position)
@@ -115,6 +123,25 @@ async def pop(uow: UnitOfWork, key: str) -> Item | None:
         item = readable(row[1], row[0])
         if item is not None:
             return item
+
+
+async def entries(uow: UnitOfWork, key: str) -> list[tuple[int, Item | None]]:
+    """All items with their positions, in order; None for those that cannot be read."""
+    return [(row[1], readable(row[0], row[1])) for row in await uow.execute(_ALL, {"b_key": key})]
+
+
+_DELETE_SOME = delete(session_items).where(
+    I.session_key == _KEY, I.position.in_(bindparam("b_positions", expanding=True))
+)
+# under what drivers take as parameters of one statement
+_AT_ONCE = 10_000
+
+
+async def remove(uow: UnitOfWork, key: str, positions: Sequence[int]) -> None:
+    """Remove the items at these positions."""
+    for start in range(0, len(positions), _AT_ONCE):
+        some = list(positions[start : start + _AT_ONCE])
+        await uow.execute(_DELETE_SOME, {"b_key": key, "b_positions": some})
 
 
 async def clear(uow: UnitOfWork, key: str) -> None:

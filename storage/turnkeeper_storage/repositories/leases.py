@@ -17,13 +17,13 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
     update,
 )
 
 from turnkeeper_storage.errors import LeaseLost
+from turnkeeper_storage.joined_writes import Write, counted
 from turnkeeper_storage.model import Lease
-from turnkeeper_storage.sql_types import SECONDS, after, now
+from turnkeeper_storage.sql_types import SECONDS, after, among, now
 from turnkeeper_storage.tables import sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
@@ -36,13 +36,17 @@ _FREE = or_(S.lease_until.is_(None), S.lease_until < now())
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A lease just taken. `taken_over`: nobody gave the one before back; `store`: where its items live."""
+    """A lease just taken. `taken_over`: nobody gave the one before back; `store`: where its items live.
+
+    `suspect`: with how many others that crash their workers its head was in one process, None: it is none.
+    """
 
     lease: Lease
     tenant: str
     session_id: str
     taken_over: bool
     store: str
+    suspect: int | None = None
 
 
 # A claim whose answer was lost is asked for again with the same lease_id: it takes again what it took, and
@@ -59,17 +63,24 @@ _CLAIM = (
     update(sessions)
     .where(S.session_key == _KEY, or_(_FREE, _MINE))
     .values(_LEASE_VALUES)
-    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store)
+    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
 _CLAIM_MANY = (
     update(sessions)
-    .where(S.session_key.in_(bindparam("b_keys", expanding=True)))
+    .where(among(S.session_key, "b_keys"))
     .values(_LEASE_VALUES)
-    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store)
+    .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
 _STALE = (
     select(S.session_key)
-    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE))
+    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE), S.suspect.is_(None))
+    .order_by(S.runnable_since)
+    .limit(bindparam("b_limit"))
+    .with_for_update(skip_locked=True, key_share=True)
+)
+_STALE_SUSPECTS = (
+    select(S.session_key, S.suspect, and_(S.lease_id.is_not(None), S.lease_id != _LEASE))
+    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE), S.suspect.is_not(None))
     .order_by(S.runnable_since)
     .limit(bindparam("b_limit"))
     .with_for_update(skip_locked=True, key_share=True)
@@ -86,18 +97,72 @@ async def claim(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: f
 async def claim_stale(
     uow: UnitOfWork, limit: int, lease_id: str, owner: str, seconds: float
 ) -> list[Claimed]:
-    """Take up to `limit` sessions that have work and no holder, oldest first (PROTOCOL 2.11)."""
+    """Take up to `limit` sessions that have work and no holder, oldest first (PROTOCOL 2.11).
+
+    Those whose head is a suspect are left out.
+    """
     keys = [row[0] for row in await uow.execute(_STALE, {"b_limit": limit, "b_lease_id": lease_id})]
+    return await claim_these(uow, keys, lease_id, owner, seconds)
+
+
+_ARE_FREE = select(S.session_key).where(among(S.session_key, "b_keys"), or_(_FREE, _MINE))
+_LOCK_FREE = _ARE_FREE.order_by(S.session_key).with_for_update(skip_locked=True, key_share=True)
+
+
+async def lock_free(uow: UnitOfWork, keys: Sequence[str], lease_id: str) -> list[str]:
+    """Lock those of these sessions that nobody holds, and whose rows nobody has locked.
+
+    `lease_id`: the one that they may be claimed with.
+    """
+    rows = await uow.execute(_LOCK_FREE, {"b_keys": list(keys), "b_lease_id": lease_id})
+    return [row[0] for row in rows]
+
+
+async def free(uow: UnitOfWork, keys: Sequence[str], lease_id: str) -> list[str]:
+    """Those of these sessions that nobody holds, whoever has their rows locked."""
     if not keys:
         return []
-    values = {"b_keys": keys, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
+    rows = await uow.execute(_ARE_FREE, {"b_keys": list(keys), "b_lease_id": lease_id})
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """A session with work and no holder whose head crashed its workers, locked, and not taken."""
+
+    session_key: str
+    suspect: int
+    taken_over: bool
+
+
+async def lock_suspects(uow: UnitOfWork, limit: int, lease_id: str) -> list[Suspected]:
+    """Up to `limit` of them, oldest first. `lease_id`: the one that they may be claimed with."""
+    rows = await uow.execute(_STALE_SUSPECTS, {"b_limit": limit, "b_lease_id": lease_id})
+    return [Suspected(row[0], row[1], bool(row[2])) for row in rows]
+
+
+async def claim_these(
+    uow: UnitOfWork, keys: Sequence[str], lease_id: str, owner: str, seconds: float
+) -> list[Claimed]:
+    """Take the leases of sessions that this transaction has locked, in the order given."""
+    if not keys:
+        return []
+    values = {"b_keys": list(keys), "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     rows = await uow.execute(_CLAIM_MANY, values)
     found = {row[0]: _claimed(row, lease_id) for row in rows}
     return [found[key] for key in keys if key in found]
 
 
 def _claimed(row: Row[*tuple[Any, ...]], lease_id: str) -> Claimed:
-    return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5])
+    return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5], row[6])
+
+
+_SUSPECT = update(sessions).where(S.session_key == _KEY).values(suspect=bindparam("b_suspect"))
+
+
+async def set_suspect(uow: UnitOfWork, key: str, company: int) -> None:
+    """Note with how many of its kind a suspect is, or may be, in one process. The lease is held."""
+    await uow.execute(_SUSPECT, {"b_key": key, "b_suspect": company})
 
 
 _SEIZE = update(sessions).where(S.session_key == _KEY).values(_LEASE_VALUES).returning(S.epoch)
@@ -117,9 +182,12 @@ _FENCE = (
         lease_until=after(_SECONDS),
         taken_over=false(),
         store=func.coalesce(bindparam("b_store", type_=S.store.type), S.store),
+        suspect=case((bindparam("b_progress", type_=S.taken_over.type), None), else_=S.suspect),
+        next_position=S.next_position + bindparam("b_places", type_=S.next_position.type),
     )
-    .returning(S.epoch)
+    .returning(S.next_seq, S.next_position)
 )
+_GUARD = counted(_FENCE)
 _RELEASE = (
     update(sessions)
     .where(_IS_MINE)
@@ -140,16 +208,55 @@ _RELEASE = (
 )
 
 
-async def fence(uow: UnitOfWork, lease: Lease, seconds: float, *, store: str | None = None) -> None:
+async def fence(
+    uow: UnitOfWork,
+    lease: Lease,
+    seconds: float,
+    *,
+    store: str | None = None,
+    progress: bool = False,
+    places: int = 0,
+) -> int:
     """Lock the session's row as its holder and renew the lease (PROTOCOL 2.4).
 
     The first statement of every transaction in which a worker writes. `store` names where the session's items
-    live, from now on. Raises LeaseLost.
+    live, from now on; with `progress` its head is no suspect any more; so many `places` at the end of the
+    history are taken for what this transaction adds. Returns the seq of the run accepted last. Raises
+    LeaseLost.
     """
-    values = _mine(lease) | {"b_seconds": seconds, "b_store": store}
+    values = _fencing(lease, seconds, store=store, progress=progress, places=places)
     row = (await uow.execute(_FENCE, values)).one_or_none()
     if row is None:
         raise LeaseLost(lease.session_key, lease.epoch)
+    if places:
+        uow.places = (lease.session_key, int(row[1]) - places, places)
+    return int(row[0]) - 1
+
+
+async def fenced(
+    uow: UnitOfWork, lease: Lease, seconds: float, *updates: Write, progress: bool = False
+) -> list[int]:
+    """`fence` with all that its transaction changes; how many rows each update changed. Raises LeaseLost.
+
+    Where the database allows it, it is one statement: updates, `counted` ones, that change nothing unless
+    the fence holds.
+    """
+    guard = Write(_GUARD, _fencing(lease, seconds, progress=progress))
+    held, *changed = await uow.guarded(guard, *updates)
+    if not held:
+        raise LeaseLost(lease.session_key, lease.epoch)
+    return changed
+
+
+def _fencing(
+    lease: Lease, seconds: float, *, store: str | None = None, progress: bool = False, places: int = 0
+) -> dict[str, object]:
+    return _mine(lease) | {
+        "b_seconds": seconds,
+        "b_store": store,
+        "b_progress": progress,
+        "b_places": places,
+    }
 
 
 async def release(uow: UnitOfWork, lease: Lease, *, runnable: bool, to_the_back: bool = False) -> None:
@@ -159,31 +266,34 @@ async def release(uow: UnitOfWork, lease: Lease, *, runnable: bool, to_the_back:
         raise LeaseLost(lease.session_key, lease.epoch)
 
 
+async def release_fenced(uow: UnitOfWork, lease: Lease, *, runnable: bool, to_the_back: bool = False) -> None:
+    """`release`, as the end of a transaction that `fence` began: nobody else can have the row meanwhile."""
+    values = _mine(lease) | {"b_runnable": runnable, "b_to_the_back": to_the_back}
+    await uow.later(_RELEASE, values)
+
+
 def _mine(lease: Lease) -> dict[str, object]:
     return {"b_key": lease.session_key, "b_lease_id": lease.lease_id, "b_epoch": lease.epoch}
 
 
-_PAIR = tuple_(S.session_key, S.lease_id)
+# Two lists, not pairs, which PostgreSQL plans one by one: of what it finds `renew` takes those that match.
 _PICKED = (
-    select(S.session_key)
-    .where(_PAIR.in_(bindparam("b_pairs", expanding=True)))
+    select(S.session_key, S.lease_id)
+    .where(among(S.session_key, "b_keys"), among(S.lease_id, "b_lease_ids"))
     .order_by(S.session_key)
     .with_for_update(skip_locked=True, key_share=True)
 )
-_RENEW = (
-    update(sessions)
-    .where(S.session_key.in_(bindparam("b_keys", expanding=True)))
-    .values(lease_until=after(_SECONDS))
-)
-_HELD = select(S.session_key, S.lease_id).where(S.session_key.in_(bindparam("b_keys", expanding=True)))
+_RENEW = update(sessions).where(among(S.session_key, "b_keys")).values(lease_until=after(_SECONDS))
+_HELD = select(S.session_key, S.lease_id).where(among(S.session_key, "b_keys"))
 
 
 async def renew(uow: UnitOfWork, leases: Sequence[Lease], seconds: float) -> set[str]:
     """Renew many leases; the keys of those renewed. Rows that others have
     locked are left out (PROTOCOL 2.10).
     """
-    pairs = [(lease.session_key, lease.lease_id) for lease in leases]
-    keys = [row[0] for row in await uow.execute(_PICKED, {"b_pairs": pairs})]
+    pairs = {(lease.session_key, lease.lease_id) for lease in leases}
+    values = {"b_keys": sorted({key for key, _ in pairs}), "b_lease_ids": sorted({id for _, id in pairs})}
+    keys = [row[0] for row in await uow.execute(_PICKED, values) if (row[0], row[1]) in pairs]
     if keys:
         await uow.execute(_RENEW, {"b_keys": keys, "b_seconds": seconds})
     return set(keys)
@@ -204,6 +314,7 @@ _PARK = (
         taken_over=false(),
         runnable_since=None,
         parked_run=bindparam("b_run_id"),
+        suspect=None,
         store=bindparam("b_store"),
         hooked=bindparam("b_hooked"),
         updated_at=now(),

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    Insert,
+    Row,
+    Update,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
+from turnkeeper_storage import ids
+from turnkeeper_storage.joined_writes import Write, counted
+from turnkeeper_storage.model import Event, EventType, Run, RunError, RunOptions, RunStatus, Usage
 from turnkeeper_storage.model import NewRun as NewRun
-from turnkeeper_storage.model import Run, RunError, RunOptions, RunStatus, Usage
-from turnkeeper_storage.sql_types import SECONDS, after, now
+from turnkeeper_storage.repositories import events
+from turnkeeper_storage.sql_types import SECONDS, after, among, now
 from turnkeeper_storage.tables import ACTIVE, OPEN, runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
@@ -34,7 +50,11 @@ class RunFilter:
 
 def as_run(row: Row[*tuple[Any, ...]]) -> Run:
     """A row of the table as the frozen value."""
-    values = row._mapping
+    return run_of(dict(row._mapping))
+
+
+def run_of(values: Mapping[str, Any]) -> Run:
+    """The frozen value of a run's columns, by name."""
     error = values["error"]
     return Run(
         session_key=values["session_key"],
@@ -67,9 +87,8 @@ def as_run(row: Row[*tuple[Any, ...]]) -> Run:
     )
 
 
-_INSERT = (
-    insert(runs)
-    .values(
+def _insert(kind: type[postgresql.Insert] | type[sqlite.Insert]) -> Insert:
+    statement = kind(runs).values(
         session_key=_KEY,
         id=_ID,
         tenant=bindparam("b_tenant"),
@@ -82,14 +101,20 @@ _INSERT = (
         options=bindparam("b_options"),
         idempotency_key=bindparam("b_idempotency_key"),
         next_event=2,
+        # no seconds, no deadline: the sum of an instant and NULL is NULL
+        deadline=after(bindparam("b_deadline_seconds", type_=SECONDS)),
         created_at=now(),
     )
-    .returning(R.created_at)
-)
+    same = [R.session_key, R.id]
+    return statement.on_conflict_do_nothing(index_elements=same).returning(R.created_at, R.deadline)
 
 
-async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run:
-    """Insert a queued run; its event 1 is the caller's to write."""
+_INSERT = {"postgresql": _insert(postgresql.Insert), "sqlite": _insert(sqlite.Insert)}
+
+
+async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run | None:
+    """Insert a queued run and its first event; None when a run of this id is there already."""
+    await events.add_first(uow, new.session_key, Event(new.id, 1, EventType.QUEUED, {"seq": seq}))
     values = {
         "b_key": new.session_key,
         "b_id": new.id,
@@ -101,8 +126,12 @@ async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run:
         "b_input_digest": new.input_digest,
         "b_options": new.options.as_json() or None,
         "b_idempotency_key": new.idempotency_key,
+        "b_deadline_seconds": new.deadline_seconds,
     }
-    created_at: datetime = (await uow.execute(_INSERT, values)).scalar_one()
+    row = (await uow.write(_INSERT[uow.dialect], values)).one_or_none()
+    if row is None:
+        return None
+    created_at, deadline = row
     return Run(
         session_key=new.session_key,
         session_id=new.session_id,
@@ -115,6 +144,7 @@ async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run:
         options=new.options,
         idempotency_key=new.idempotency_key,
         next_event=2,
+        deadline=deadline,
         created_at=created_at,
     )
 
@@ -143,7 +173,7 @@ async def get(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Run | None
 _HEAD = select(runs).where(R.session_key == _KEY, OPEN).order_by(R.seq).limit(1)
 _LOWEST = (
     select(R.session_key, func.min(R.seq).label("seq"))
-    .where(R.session_key.in_(bindparam("b_keys", expanding=True)), OPEN)
+    .where(among(R.session_key, "b_keys"), OPEN)
     .group_by(R.session_key)
     .subquery()
 )
@@ -193,9 +223,7 @@ async def head_is_runnable(uow: UnitOfWork, key: str) -> bool:
     return status is not None and status != RunStatus.AWAITING_APPROVAL
 
 
-_CANCELLED = select(R.session_key, R.id).where(
-    R.session_key.in_(bindparam("b_keys", expanding=True)), ACTIVE, R.cancel_requested
-)
+_CANCELLED = select(R.session_key, R.id).where(among(R.session_key, "b_keys"), ACTIVE, R.cancel_requested)
 
 
 async def cancel_requested(uow: UnitOfWork, keys: Sequence[str]) -> dict[str, str]:
@@ -208,20 +236,56 @@ _BY_ID = update(runs).where(R.session_key == _KEY, R.id == _ID)
 
 async def change(uow: UnitOfWork, key: str, run_id: str, **values: Any) -> None:
     """Set columns of a run. Values may be SQL expressions."""
-    await uow.execute(_BY_ID.values(**values), {"b_key": key, "b_id": run_id})
+    here = {"b_key": key, "b_id": run_id}
+    if any(isinstance(value, ClauseElement) for value in values.values()):
+        await uow.execute(_BY_ID.values(**values), here)
+    else:
+        write = changing(key, run_id, **values)
+        await uow.later(write.statement, write.values)
 
 
-async def change_and_read(uow: UnitOfWork, key: str, run_id: str, values: Mapping[str, Any]) -> Run:
-    """Set columns of a run, and read it as it is then."""
-    row = await uow.execute(_BY_ID.values(**values).returning(runs), {"b_key": key, "b_id": run_id})
-    return as_run(row.one())
+def changing(key: str, run_id: str, **values: Any) -> Write:
+    """`change` as a write that goes together with others. Values are plain."""
+    given = {f"v_{name}": value for name, value in values.items()}
+    return Write(_change(tuple(values)), {"b_key": key, "b_id": run_id} | given)
+
+
+@lru_cache(maxsize=64)
+def _change(names: tuple[str, ...]) -> Update:
+    return counted(_BY_ID.values({name: bindparam(f"v_{name}", type_=R[name].type) for name in names}))
+
+
+# what is long, and never changes but by who has it at hand
+_LONG = ("input", "merged_input", "stored_input")
+
+
+async def change_and_read(uow: UnitOfWork, run: Run, values: Mapping[str, Any], *, events: int = 0) -> Run:
+    """Set columns of a run, take the indices of so many events, and read it as it is then.
+
+    Of the values `now()` is the database's clock, all others are plain. Goes together with what waits.
+    """
+    clocks = tuple(name for name, value in values.items() if isinstance(value, now))
+    plain = tuple(name for name in values if name not in clocks)
+    given = {f"v_{name}": values[name] for name in plain}
+    here = {"b_key": run.session_key, "b_id": run.id, "b_events": events}
+    row = (await uow.write(_change_and_read(plain, clocks), here | given)).one()
+    known = {name: values.get(name, getattr(run, name)) for name in _LONG}
+    return run_of({**row._mapping, **known})
+
+
+@lru_cache(maxsize=64)
+def _change_and_read(plain: tuple[str, ...], clocks: tuple[str, ...]) -> Update:
+    set_to: dict[str, Any] = {name: bindparam(f"v_{name}", type_=R[name].type) for name in plain}
+    set_to |= {name: now() for name in clocks}
+    set_to["next_event"] = R.next_event + bindparam("b_events", type_=R.next_event.type)
+    return _BY_ID.values(set_to).returning(*(column for column in R if column.name not in _LONG))
 
 
 async def search(uow: UnitOfWork, wanted: RunFilter) -> list[Run]:
     """Runs by filter, newest first."""
     statement = select(runs).where(R.tenant == wanted.tenant)
     if wanted.session_id is not None:
-        statement = statement.where(R.session_id == wanted.session_id)
+        statement = statement.where(R.session_key == ids.session_key(wanted.tenant, wanted.session_id))
     if wanted.status is not None:
         statement = statement.where(R.status == wanted.status.value)
     if wanted.agent is not None:
@@ -262,12 +326,3 @@ async def usages(uow: UnitOfWork, key: str, tenant: str) -> list[Usage]:
     """What each run of a session of this tenant has used so far; of a run that works, its committed turns."""
     rows = await uow.execute(_USAGES, {"b_key": key, "b_tenant": tenant})
     return [Usage.from_json(row[0]) for row in rows]
-
-
-_STATE_VERSION = select(R.state_version).where(R.session_key == _KEY, R.id == _ID)
-
-
-async def state_version(uow: UnitOfWork, key: str, run_id: str) -> int | None:
-    """The version that the run's checkpoints are written in; None when there is no such run."""
-    found = (await uow.execute(_STATE_VERSION, {"b_key": key, "b_id": run_id})).scalar_one_or_none()
-    return None if found is None else int(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Select, and_, bindparam, exists, func, select, update
+from sqlalchemy import BindParameter, Select, and_, bindparam, func, select, update
 from sqlalchemy import delete as delete_from
 
 from turnkeeper_storage.sql_types import SECONDS, after, now
@@ -48,9 +48,17 @@ class Kept:
     is_over: bool
 
 
-_IS_OPEN = exists(select(runs.c.seq).where(runs.c.session_key == S.session_key, OPEN))
-_IS_FREE = and_(func.coalesce(S.lease_until < now(), True), ~_IS_OPEN)
-_IS_OVER = and_(_IS_FREE, S.updated_at < after(-func.coalesce(S.retention_seconds, _DEFAULT)))
+# Not EXISTS, for which PostgreSQL may read the open runs of all sessions to look those of a page up: with its
+# LIMIT this is searched for each session, by the index of heads.
+_HEAD = (
+    select(runs.c.seq)
+    .where(runs.c.session_key == S.session_key, OPEN)
+    .order_by(runs.c.seq)
+    .limit(1)
+    .scalar_subquery()
+)
+_IS_FREE = and_(func.coalesce(S.lease_until < now(), True), _HEAD.is_(None))
+_IS_OVER = and_(S.updated_at < after(-func.coalesce(S.retention_seconds, _DEFAULT)), _IS_FREE)
 _READ = select(S.session_key, S.tenant, S.id, S.store, func.coalesce(_IS_OVER, False).label("is_over"))
 _PAGE = _READ.where(S.session_key > bindparam("b_after")).order_by(S.session_key).limit(bindparam("b_limit"))
 _PAGE_OF_SET = _PAGE.where(S.retention_seconds.is_not(None))

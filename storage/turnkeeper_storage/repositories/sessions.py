@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    func,
     or_,
     select,
     update,
@@ -163,6 +164,18 @@ async def name_store(uow: UnitOfWork, key: str, store: str) -> None:
 
 
 _UNPARK = update(sessions).where(S.session_key == _KEY).values(parked_run=None)
+
+
+_UNPARK_RUNNABLE = (
+    update(sessions)
+    .where(S.session_key == _KEY)
+    .values(parked_run=None, runnable_since=func.coalesce(S.runnable_since, now()))
+)
+
+
+async def unpark_runnable(uow: UnitOfWork, key: str) -> None:
+    """The run that was parked in the session can go on; under the row's lock."""
+    await uow.later(_UNPARK_RUNNABLE, {"b_key": key})
 
 
 async def unpark(uow: UnitOfWork, key: str) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy import BindParameter, Executable, Row, bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage.items import Item, digest
+from turnkeeper_storage.joined_writes import Write, counted
 from turnkeeper_storage.model import CallStatus, Lease, ToolCall, Turn, Usage
 from turnkeeper_storage.sql_types import SECONDS, after, now
-from turnkeeper_storage.tables import tool_calls, turns
+from turnkeeper_storage.tables import runs, tool_calls, turns
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 T = turns.c
@@ -54,15 +55,29 @@ async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> bool:
     return (await uow.execute(_INSERT[uow.dialect], values)).one_or_none() is not None
 
 
-_LIST = select(T.turn, T.response_id, T["items"], T.usage, T.added).where(
-    T.session_key == _KEY, T.run_id == _RUN
+_LIST = (
+    select(T.turn, T.response_id, T["items"], T.usage, T.added)
+    .where(T.session_key == _KEY, T.run_id == _RUN)
+    .order_by(T.turn)
+)
+_LIST_WITH_VERSION = _LIST.add_columns(runs.c.state_version).join(
+    runs, (runs.c.session_key == T.session_key) & (runs.c.id == T.run_id)
 )
 
 
 async def list_turns(uow: UnitOfWork, key: str, run_id: str) -> list[Turn]:
     """The committed turns of a run, in order."""
-    rows = await uow.execute(_LIST.order_by(T.turn), {"b_key": key, "b_run_id": run_id})
-    return [Turn(row[0], row[1], row[2], Usage.from_json(row[3]), row[4] or []) for row in rows]
+    return [_as_turn(row) for row in await uow.execute(_LIST, {"b_key": key, "b_run_id": run_id})]
+
+
+async def list_with_version(uow: UnitOfWork, key: str, run_id: str) -> tuple[int | None, list[Turn]]:
+    """`list_turns`, and the version that the run's checkpoints are written in: None when it has none."""
+    rows = (await uow.execute(_LIST_WITH_VERSION, {"b_key": key, "b_run_id": run_id})).all()
+    return rows[0][5] if rows else None, [_as_turn(row) for row in rows]
+
+
+def _as_turn(row: Row[*tuple[Any, ...]]) -> Turn:
+    return Turn(row[0], row[1], row[2], Usage.from_json(row[3]), row[4] or [])
 
 
 _INSERT_CALL = insert(tool_calls).values(
@@ -102,73 +117,61 @@ async def add_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[Tool
         }
         for call in calls
     ]
-    if rows:
-        await uow.execute(_INSERT_CALL, rows if len(rows) > 1 else rows[0])
+    await uow.later(_INSERT_CALL, *rows)
 
 
-_CALLS = (
-    select(
-        C.call_id,
-        C.turn,
-        C.name,
-        C.arguments,
-        C.position,
-        C.status,
-        C.output,
-        C.idempotent,
-        C.kind,
-        C.tool_digest,
-    )
-    .where(C.session_key == _KEY, C.run_id == _RUN)
-    .order_by(C.turn, C.position)
+# in the order of the frozen value's fields
+CALL = (
+    C.call_id,
+    C.turn,
+    C.name,
+    C.arguments,
+    C.position,
+    C.status,
+    C.output,
+    C.idempotent,
+    C.kind,
+    C.tool_digest,
 )
+_CALLS = select(*CALL).where(C.session_key == _KEY, C.run_id == _RUN).order_by(C.turn, C.position)
 
 
 async def list_calls(uow: UnitOfWork, key: str, run_id: str) -> list[ToolCall]:
     """The calls of a run in the order that the model asked for them."""
     rows = await uow.execute(_CALLS, {"b_key": key, "b_run_id": run_id})
-    return [_as_call(row) for row in rows]
+    return [as_call(row) for row in rows]
 
 
-def _as_call(row: Row[*tuple[Any, ...]]) -> ToolCall:
+def as_call(row: Sequence[Any]) -> ToolCall:
+    """The frozen value of the columns of `CALL`."""
     return ToolCall(
         row[0], row[1], row[2], row[3], row[4], CallStatus(row[5]), row[6], bool(row[7]), row[8], row[9]
     )
 
 
 _ONE = update(tool_calls).where(C.session_key == _KEY, C.run_id == _RUN, C.call_id == bindparam("b_call_id"))
-_START = (
-    _ONE.where(C.status == CallStatus.PLANNED.value)
-    .values(
+_START = counted(
+    _ONE.where(C.status == CallStatus.PLANNED.value).values(
         status=CallStatus.STARTED.value,
         started_at=now(),
         deadline=after(bindparam("b_seconds", type_=SECONDS)),
     )
-    .returning(C.call_id)
 )
-_SETTLE = _ONE.where(C.status.in_([CallStatus.PLANNED.value, CallStatus.STARTED.value])).values(
-    status=bindparam("b_status"), output=bindparam("b_output")
+_SETTLE = counted(
+    _ONE.where(C.status.in_([CallStatus.PLANNED.value, CallStatus.STARTED.value])).values(
+        status=bindparam("b_status"), output=bindparam("b_output")
+    )
 )
 
 
-async def start_call(uow: UnitOfWork, key: str, run_id: str, call_id: str, seconds: float) -> bool:
-    """Record that a non-idempotent call is about to have its effect; False when it was recorded before."""
-    values = {"b_key": key, "b_run_id": run_id, "b_call_id": call_id, "b_seconds": seconds}
-    return (await uow.execute(_START, values)).one_or_none() is not None
+def start_call(key: str, run_id: str, call_id: str, seconds: float) -> Write:
+    """Record that a non-idempotent call is about to have its effect: no row when it was recorded before."""
+    return Write(_START, _one(key, run_id, call_id) | {"b_seconds": seconds})
 
 
-async def settle_call(
-    uow: UnitOfWork, key: str, run_id: str, call_id: str, status: CallStatus, output: str
-) -> None:
+def settle_call(key: str, run_id: str, call_id: str, status: CallStatus, output: str) -> Write:
     """Give a call its one output."""
-    values = {
-        "b_key": key,
-        "b_run_id": run_id,
-        "b_call_id": call_id,
-        "b_status": status.value,
-        "b_output": output,
-    }
-    await uow.execute(_SETTLE, values)
+    return Write(_SETTLE, _one(key, run_id, call_id) | {"b_status": status.value, "b_output": output})
 
 
 _ADDED = (
@@ -181,7 +184,7 @@ _ADDED = (
 async def set_added(uow: UnitOfWork, key: str, run_id: str, turn: int, added: Sequence[Item]) -> None:
     """The items that a caller put after the outputs of this turn."""
     values = {"b_key": key, "b_run_id": run_id, "b_turn": turn, "b_added": list(added)}
-    await uow.execute(_ADDED, values)
+    await uow.later(_ADDED, values)
 
 
 # An approval is asked for before a call has its effect; a call in doubt may have had it.
@@ -225,17 +228,19 @@ async def decide_call(
 ) -> None:
     """Write what a decision made of a call: its status and output, and `edited` arguments."""
     values = _one(key, run_id, call.call_id)
-    await uow.execute(_DECIDE, values | {"b_status": call.status.value, "b_output": call.output})
+    await uow.later(_DECIDE, values | {"b_status": call.status.value, "b_output": call.output})
     if edited is not None:
         edit = {"b_arguments": edited, "b_digest": digest([call.name, edited])}
-        await uow.execute(_EDIT, values | edit)
+        await uow.later(_EDIT, values | edit)
 
 
 async def close_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[ToolCall]) -> None:
     """Write the synthetic outcomes of these calls, whose run ends without them."""
-    for call in calls:
-        values = _one(key, run_id, call.call_id)
-        await uow.execute(_CLOSE, values | {"b_status": call.status.value, "b_output": call.output})
+    rows = [
+        _one(key, run_id, call.call_id) | {"b_status": call.status.value, "b_output": call.output}
+        for call in calls
+    ]
+    await uow.later(_CLOSE, *rows)
 
 
 def _one(key: str, run_id: str, call_id: str) -> dict[str, object]:

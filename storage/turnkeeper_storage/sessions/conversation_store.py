@@ -14,6 +14,7 @@ from turnkeeper_storage.items import Item
 from turnkeeper_storage.matching import is_same_item
 from turnkeeper_storage.sessions.conversation_faults import ATTEMPTS, Fault, Refused, unreadable, wait_after
 from turnkeeper_storage.sessions.conversation_items import as_read
+from turnkeeper_storage.sessions.protocol import StoredEntry
 
 if TYPE_CHECKING:
     from turnkeeper_storage.sessions.conversation_api import ConversationApi, Entry
@@ -65,6 +66,18 @@ class ConversationStore:
             entries = await self._newest(limit)
         read = (as_read(entry.data) for entry in entries)
         return [item for item in read if item is not None]
+
+    async def entries(self) -> list[StoredEntry]:
+        """All items with their ids, oldest first."""
+        found: list[StoredEntry] = []
+        async for page in self._api.walk(self._id, "asc"):
+            found += [StoredEntry(entry.id, as_read(entry.data)) for entry in page]
+        return found
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        """Delete the items of these ids, the newest first; those that are gone are passed over."""
+        for item_id in reversed(ids):
+            await self._api.remove(self._id, item_id)
 
     async def end(self) -> str:
         """The id of the last item, "" when there is none."""

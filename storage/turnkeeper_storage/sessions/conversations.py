@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, NotFound, SessionChanged
-from turnkeeper_storage.items import Item, as_item, decode, encode
+from turnkeeper_storage.item_texts import checked_items
+from turnkeeper_storage.items import Item
 from turnkeeper_storage.sessions import openai_clients
 from turnkeeper_storage.sessions.conversation_faults import Gone
 from turnkeeper_storage.sessions.conversation_ids import ConversationIds, MemoryConversationIds
 from turnkeeper_storage.sessions.conversation_items import as_sent
 from turnkeeper_storage.sessions.conversation_store import ConversationStore, Going, Planned
 from turnkeeper_storage.sessions.openai_clients import Where
-from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
+from turnkeeper_storage.sessions.protocol import SessionSettings, StoredEntry, effective_limit
 from turnkeeper_storage.sessions.stores import CONVERSATIONS
 
 if TYPE_CHECKING:
@@ -107,9 +108,7 @@ class OpenAIConversationsSession:
         cancelled, in between.
         """
         new: list[Planned] = []
-        for place, given in enumerate(items):
-            field = f"items[{place}]"
-            item: Item = decode(encode(as_item(given, field=field), field=field))
+        for place, item in enumerate(checked_items(items)):
             sent = as_sent(item)
             if sent is not None:
                 new.append(Planned(place, sent))
@@ -150,6 +149,19 @@ class OpenAIConversationsSession:
         if items is None:
             raise SessionChanged(self.session_id)
         return items
+
+    async def entries(self) -> list[StoredEntry]:
+        await self._behind_writes()
+        return await self._there(lambda store: store.entries(), absent=[])
+
+    async def remove_entries(self, keys: Sequence[str]) -> None:
+        """Delete these items one by one: when the API stops to answer, some may stay."""
+
+        async def remove() -> None:
+            self._marked = None
+            await self._there(lambda store: store.remove(keys), absent=None)
+
+        await self._in_turn(remove)
 
     async def aclose(self) -> None:
         """Let writes end that were begun, and give the shared client back; a client that was given stays."""

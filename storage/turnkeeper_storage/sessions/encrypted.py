@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from turnkeeper_storage.errors import InvalidInput
-from turnkeeper_storage.item_texts import copied
+from turnkeeper_storage.item_texts import checked_items
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.metrics import count_unreadable
 from turnkeeper_storage.sessions.protocol import Session
@@ -45,7 +45,7 @@ class EncryptedSession(SessionWrapper):
         self._accepts_plaintext = accept_plaintext
 
     def _inward(self, items: Sequence[Item]) -> list[Item]:
-        return [self._sealer.seal(item) for item in copied(items)]
+        return [self._sealer.seal(item) for item in checked_items(items)]
 
     def _outward(self, items: Sequence[Item]) -> list[Item]:
         shown: list[Item] = []

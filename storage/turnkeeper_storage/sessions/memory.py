@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
-from turnkeeper_storage.item_texts import copied
-from turnkeeper_storage.items import Item
-from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
+from turnkeeper_storage.item_texts import checked_items, entry_key
+from turnkeeper_storage.items import Item, encode
+from turnkeeper_storage.sessions.protocol import SessionSettings, StoredEntry, effective_limit
 
 
 class MemorySession:
@@ -27,7 +28,7 @@ class MemorySession:
         return copy.deepcopy(newest)
 
     async def add_items(self, items: list[Item]) -> None:
-        self._items.extend(copied(items))
+        self._items.extend(checked_items(items))
 
     async def pop_item(self) -> Item | None:
         return self._items.pop() if self._items else None
@@ -36,4 +37,14 @@ class MemorySession:
         self._items.clear()
 
     async def replace_items(self, items: list[Item]) -> None:
-        self._items = copied(items)
+        self._items = checked_items(items)
+
+    async def entries(self) -> list[StoredEntry]:
+        items = copy.deepcopy(self._items)
+        return [StoredEntry(entry_key(place, encode(item)), item) for place, item in enumerate(items)]
+
+    async def remove_entries(self, keys: Sequence[str]) -> None:
+        unwanted = set(keys)
+        self._items = [
+            item for place, item in enumerate(self._items) if entry_key(place, encode(item)) not in unwanted
+        ]

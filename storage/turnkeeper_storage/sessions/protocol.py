@@ -65,6 +65,27 @@ class ReplaceableSession(Protocol):
     async def replace_items(self, items: list[Item]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An item as it stands in the store: None when it cannot be read. `key` is for `remove_entries`."""
+
+    key: str
+    item: Item | None
+
+
+@runtime_checkable
+class RepairableSession(Protocol):
+    """A session of which single items can be taken out: what `turnkeeper sessions check --repair` needs.
+
+    `entries()` gives all items, oldest first, also those that `get_items` leaves out. `remove_entries(keys)`
+    removes some of them; those that are gone or changed since are passed over.
+    """
+
+    async def entries(self) -> list[StoredEntry]: ...
+
+    async def remove_entries(self, keys: Sequence[str]) -> None: ...
+
+
 def store_name(session: Session) -> str:
     """Where a session keeps its items: its `store`, else the name of its class.
 

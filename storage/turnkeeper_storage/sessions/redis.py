@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.errors import InvalidInput
-from turnkeeper_storage.item_texts import readable, written
+from turnkeeper_storage.item_texts import entry_key, place_and_text, readable, written
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.sessions import redis_scripts
-from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
+from turnkeeper_storage.sessions.protocol import SessionSettings, StoredEntry, effective_limit
 from turnkeeper_storage.sessions.redis_faults import told
 
 if TYPE_CHECKING:
@@ -119,6 +119,17 @@ class RedisSession:
         """Put these items in the place of all there are: readers see the old ones or the new ones."""
         await self._script(redis_scripts.REPLACE, written(items))
 
+    async def entries(self) -> list[StoredEntry]:
+        texts = await self._call(lambda client: client.lrange(self.key, 0, -1))
+        return [
+            StoredEntry(entry_key(place, text), readable(_text(text), place, self.store))
+            for place, text in enumerate(texts)
+        ]
+
+    async def remove_entries(self, keys: Sequence[str]) -> None:
+        """Remove those of these items that still stand in their places, in one step."""
+        await self._script(redis_scripts.REMOVE, [part for key in keys for part in place_and_text(key)])
+
     async def aclose(self) -> None:
         """Close the client, when it is this session's own."""
         if self._owns_client:
@@ -132,7 +143,7 @@ class RedisSession:
     ) -> None:
         await self.aclose()
 
-    async def _script(self, script: str, texts: Sequence[str] = ()) -> Any:
+    async def _script(self, script: str, texts: Sequence[str | bytes | int] = ()) -> Any:
         # by this key Redis knows a script that it did already, when a client sends it again
         once = f"{self.key}:once:{secrets.token_hex(8)}"
         return await self._call(lambda client: client.eval(script, 2, self.key, once, self._ttl, *texts))

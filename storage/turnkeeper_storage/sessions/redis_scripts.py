@@ -33,6 +33,25 @@ end
 return popped
 """
 
+# ARGV from the second on: place and text of an item, by turns. A place is marked first and removed then, so
+# that those of the others stay as they were.
+REMOVE = f"""
+if not redis.call('SET', KEYS[2], '', 'NX', 'PX', 60000) then return 0 end
+local marked = 0
+for n = 2, #ARGV, 2 do
+  local found = redis.call('LINDEX', KEYS[1], ARGV[n])
+  if found == ARGV[n + 1] then
+    redis.call('LSET', KEYS[1], ARGV[n], KEYS[2])
+    marked = marked + 1
+  end
+end
+if marked > 0 then
+  redis.call('LREM', KEYS[1], 0, KEYS[2])
+  {_KEEP}
+end
+return marked
+"""
+
 REPLACE = f"""
 if not redis.call('SET', KEYS[2], '', 'NX', 'PX', 60000) then return 0 end
 redis.call('DEL', KEYS[1])

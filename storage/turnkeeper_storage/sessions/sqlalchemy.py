@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.item_texts import copied
+from turnkeeper_storage.item_texts import checked_items
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.migrate import ensure_tables
 from turnkeeper_storage.repositories import items as item_repository
-from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limit
+from turnkeeper_storage.sessions.protocol import SessionSettings, StoredEntry, effective_limit
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import edit
 
@@ -77,7 +77,7 @@ class SQLAlchemySession:
         return await self._database.read(lambda uow: item_repository.newest(uow, self.session_key, chosen))
 
     async def add_items(self, items: list[Item]) -> None:
-        new = copied(items)
+        new = checked_items(items)
         if not new:
             return
         await self._ready()
@@ -101,10 +101,23 @@ class SQLAlchemySession:
 
     async def replace_items(self, items: list[Item]) -> None:
         """Put these items in the place of all there are, in one transaction. Raises SessionBusy."""
-        new = copied(items)
+        new = checked_items(items)
         await self._ready()
         await self._database.transact(
             lambda uow: edit.replace(uow, self.session_key, self.tenant, self.session_id, new)
+        )
+
+    async def entries(self) -> list[StoredEntry]:
+        await self._ready()
+        found = await self._database.read(lambda uow: item_repository.entries(uow, self.session_key))
+        return [StoredEntry(str(position), item) for position, item in found]
+
+    async def remove_entries(self, keys: Sequence[str]) -> None:
+        """Remove these items in one transaction. Raises SessionBusy."""
+        positions = [int(key) for key in keys]
+        await self._ready()
+        await self._database.transact(
+            lambda uow: edit.remove(uow, self.session_key, self.session_id, positions)
         )
 
     async def aclose(self) -> None:

@@ -8,10 +8,12 @@ from typing import Any, Self
 
 from turnkeeper_storage.items import Item
 from turnkeeper_storage.sessions.protocol import (
+    RepairableSession,
     ReplaceableSession,
     ResumableSession,
     Session,
     SessionSettings,
+    StoredEntry,
     TransactionalSession,
     store_name,
 )
@@ -21,8 +23,9 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 class SessionWrapper:
     """Passes everything on to `inner`, items through `_inward` and `_outward`; to be derived from.
 
-    It can do what the inner one can do, and no more: `add_items_in`, `mark`, `items_after` and
-    `replace_items` are there exactly when they are there within. Any other attribute is the inner one's.
+    It can do what the inner one can do, and no more: `add_items_in`, `mark`, `items_after`, `replace_items`,
+    `entries` and `remove_entries` are there exactly when they are there within. Any other attribute is the
+    inner one's.
     """
 
     # of the store's name: `database+word`
@@ -39,6 +42,9 @@ class SessionWrapper:
             self.items_after = self._items_after
         if isinstance(inner, ReplaceableSession):
             self.replace_items = self._replace_items
+        if isinstance(inner, RepairableSession):
+            self.entries = self._entries
+            self.remove_entries = inner.remove_entries
 
     @property
     def inner(self) -> Session:
@@ -111,5 +117,15 @@ class SessionWrapper:
         inner: Any = self._inner
         await inner.replace_items(self._inward(items))
 
+    async def _entries(self) -> list[StoredEntry]:
+        inner: Any = self._inner
+        return [self._shown(entry) for entry in await inner.entries()]
 
-_CAPABILITIES = frozenset({"add_items_in", "mark", "items_after", "replace_items"})
+    def _shown(self, entry: StoredEntry) -> StoredEntry:
+        shown = [] if entry.item is None else self._outward([entry.item])
+        return StoredEntry(entry.key, shown[0] if shown else None)
+
+
+_CAPABILITIES = frozenset(
+    {"add_items_in", "mark", "items_after", "replace_items", "entries", "remove_entries"}
+)

@@ -10,7 +10,6 @@ from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.model import Run
 from turnkeeper_storage.repositories import runs, sessions
 from turnkeeper_storage.repositories.sessions import SessionRow
-from turnkeeper_storage.sessions.stores import DATABASE
 from turnkeeper_storage.transitions import CancelEffect, decide_cancel
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import settling
@@ -30,9 +29,11 @@ async def cancel(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Cancell
     run = await runs.get(uow, key, run_id, tenant) if session else None
     if session is None or run is None:
         raise NotFound("run", run_id)
-    match decide_cancel(run.status, needs_worker=_needs_worker(session, run)):
+    match decide_cancel(run.status, needs_worker=settling.needs_worker(session, run)):
         case CancelEffect.NOTHING:
-            return Cancelled(run, wake=False)
+            # perhaps by an attempt of this cancel whose answer was lost, and its wake-up with it
+            waits = await runs.head_is_runnable(uow, key)
+            return Cancelled(run, wake=waits and not session.is_leased)
         case CancelEffect.FLAG:
             await runs.change(uow, key, run_id, cancel_requested=true())
             return Cancelled(replace(run, cancel_requested=True), wake=not session.is_leased)
@@ -46,13 +47,9 @@ async def cancel_waiting(uow: UnitOfWork, session: SessionRow, run: Run) -> Canc
     It ends here, with the answers to its open calls in the history; when its items live in a store that only
     a worker writes to, it is queued for one to end it.
     """
-    if _needs_worker(session, run):
+    if settling.needs_worker(session, run):
         if not run.cancel_requested:
-            run = await settling.hand_over(uow, run)
+            run = await settling.hand_over(uow, run, cancels=True)
     else:
         run = await settling.end_waiting(uow, session, run)
     return Cancelled(run, wake=await settling.wake(uow, session, run))
-
-
-def _needs_worker(session: SessionRow, run: Run) -> bool:
-    return run.parked_turn is not None and (session.store != DATABASE or session.hooked)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
 from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
 from turnkeeper_storage.run_state import VERSION, check_loadable
-from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
 
@@ -30,7 +29,7 @@ async def checkpoint_turn(
     `merged` is given with the first checkpoint of a run whose input is not stored yet; `agent_digest` is
     the one of the agent that planned the calls. Raises LeaseLost.
     """
-    await leases.fence(uow, lease, seconds)
+    await leases.fence(uow, lease, seconds, progress=True)
     if not await turns.add(uow, lease, run.id, turn):
         stored = await runs.get(uow, lease.session_key, run.id, run.tenant)
         return stored or run
@@ -40,13 +39,12 @@ async def checkpoint_turn(
         "state_version": VERSION,
         **PROGRESS,
         "usage": (run.usage + turn.usage).as_json(),
-        "next_event": runs_table.c.next_event + 1,
     }
     if agent_digest is not None:
         values["agent_digest"] = agent_digest
     if merged is not None:
         values |= {"merged_input": merged.model_input, "stored_input": merged.stored_input}
-    changed = await runs.change_and_read(uow, lease.session_key, run.id, values)
+    changed = await runs.change_and_read(uow, run, values, events=1)
     data = {"turn": turn.turn, "response_id": turn.response_id, "calls": [call.name for call in calls]}
     if turn.deltas:
         data["deltas"] = turn.deltas
@@ -89,17 +87,19 @@ async def start_call(
 
     False when it was recorded by an earlier attempt: whether it happened is in doubt.
     """
-    await leases.fence(uow, lease, seconds)
-    return await turns.start_call(uow, lease.session_key, run_id, call.call_id, tool_seconds)
+    start = turns.start_call(lease.session_key, run_id, call.call_id, tool_seconds)
+    (started,) = await leases.fenced(uow, lease, seconds, start)
+    return started > 0
 
 
 async def settle_call(
     uow: UnitOfWork, lease: Lease, run_id: str, call_id: str, output: str, seconds: float
 ) -> None:
     """Commit the output of a call; progress, so the run's crashes start anew."""
-    await leases.fence(uow, lease, seconds)
-    await turns.settle_call(uow, lease.session_key, run_id, call_id, CallStatus.DONE, output)
-    await runs.change(uow, lease.session_key, run_id, **PROGRESS)
+    settle = turns.settle_call(lease.session_key, run_id, call_id, CallStatus.DONE, output)
+    got_on = runs.changing(lease.session_key, run_id, **PROGRESS)
+    # It lasts: the worker goes on with the output at hand, and must not know of one that the database forgot.
+    await leases.fenced(uow, lease, seconds, settle, got_on, progress=True)
 
 
 async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Turn], list[ToolCall]]:
@@ -107,5 +107,6 @@ async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Tu
 
     Raises RunFailure `state_version_unknown` for a run that was written by code that this does not know.
     """
-    check_loadable(await runs.state_version(uow, key, run_id))
-    return await turns.list_turns(uow, key, run_id), await turns.list_calls(uow, key, run_id)
+    version, taken = await turns.list_with_version(uow, key, run_id)
+    check_loadable(version)
+    return taken, await turns.list_calls(uow, key, run_id)

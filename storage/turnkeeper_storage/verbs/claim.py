@@ -12,18 +12,27 @@ from turnkeeper_storage.repositories import events, leases, runs
 from turnkeeper_storage.repositories.leases import Claimed
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
-from turnkeeper_storage.transitions import ClaimDecision, decide_claim
+from turnkeeper_storage.transitions import (
+    MOST_SUSPECTS,
+    ClaimDecision,
+    choose_company,
+    decide_claim,
+)
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims, and on what terms. `lease_id` is fresh for every claim."""
+    """Who claims, and on what terms. `lease_id` is fresh for every claim.
+
+    `takes_suspects`: the process works on no run that crashed its workers twice, and so may take some.
+    """
 
     lease_id: str
     owner: str
     lease_seconds: float
     crash_limit: int
+    takes_suspects: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +40,21 @@ class Job:
     """A run to work on under a lease. `is_poisoned`: fail it, it crashed its workers too often.
 
     `store` is where the session's items live, as its row said at the claim; "" when nothing is written yet.
+    `is_suspect`: it crashed its workers before; few of its kind are in one process at once.
     """
 
     lease: Lease
     run: Run
     is_poisoned: bool = False
     store: str = ""
+    is_suspect: bool = False
 
 
 async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
-    """Take one session and start its head; None when it is leased, parked, empty or unknown."""
+    """Take one session and start its head; None when it is leased, parked, empty or unknown.
+
+    None as well when its head is a suspect: only a sweep takes those, for it knows of the others.
+    """
     claimed = await leases.claim(uow, key, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     if claimed is None:
         return None
@@ -50,14 +64,55 @@ async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
     return jobs[0] if jobs else None
 
 
-async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[Job]:
-    """Take up to `limit` sessions that have work and no holder, and start their heads."""
-    found = await leases.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
-    if not found:
-        return []
-    heads = await runs.heads(uow, [claimed.lease.session_key for claimed in found])
+@dataclass(frozen=True, slots=True)
+class ClaimedMany:
+    """What came of claiming several sessions: jobs, and the keys of those that somebody had locked."""
+
+    jobs: list[Job]
+    locked: list[str]
+
+
+async def claim_many(uow: UnitOfWork, keys: Sequence[str], claimant: Claimant) -> ClaimedMany:
+    """`claim` for several sessions at once, waiting for nobody: those with locked rows are told only."""
+    free = set(await leases.lock_free(uow, keys, claimant.lease_id))
+    # a row that is free, and was not to be had
+    locked = await leases.free(uow, sorted(set(keys) - free), claimant.lease_id)
+    wanted = [key for key in keys if key in free]
+    found = await leases.claim_these(uow, wanted, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    heads = await runs.heads(uow, wanted) if wanted else {}
     pairs = [(claimed, heads.get(claimed.lease.session_key)) for claimed in found]
-    return await _start(uow, pairs, claimant.crash_limit)
+    return ClaimedMany(await _start(uow, pairs, claimant.crash_limit), locked)
+
+
+async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[Job]:
+    """Take up to `limit` sessions that have work and no holder, and start their heads.
+
+    Of suspects as many as may be together in one process, and none unless `claimant.takes_suspects`.
+    """
+    found = await leases.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    heads = await runs.heads(uow, [claimed.lease.session_key for claimed in found]) if found else {}
+    pairs = [(claimed, heads.get(claimed.lease.session_key)) for claimed in found]
+    jobs = await _start(uow, pairs, claimant.crash_limit)
+    if claimant.takes_suspects and len(jobs) < limit:
+        jobs += await _claim_suspects(uow, limit - len(jobs), claimant)
+    return jobs
+
+
+async def _claim_suspects(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[Job]:
+    known = await leases.lock_suspects(uow, min(limit, MOST_SUSPECTS), claimant.lease_id)
+    if not known:
+        return []
+    heads = await runs.heads(uow, [one.session_key for one in known])
+    allowed: list[int] = []
+    for one in known:
+        head = heads.get(one.session_key)
+        decision = _decide(head, one.taken_over, claimant.crash_limit, one.suspect)
+        # what is no suspect any more, or is only to be failed, counts for nobody
+        allowed.append(MOST_SUSPECTS if decision is None else decision.company or MOST_SUSPECTS)
+    keys = [known[place].session_key for place in choose_company(allowed)]
+    taken = await leases.claim_these(uow, keys, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    pairs = [(claimed, heads.get(claimed.lease.session_key)) for claimed in taken]
+    return await _start(uow, pairs, claimant.crash_limit, company=len(keys))
 
 
 async def start_next(uow: UnitOfWork, lease: Lease, head: Run, crash_limit: int) -> Job | None:
@@ -71,18 +126,42 @@ async def start_next(uow: UnitOfWork, lease: Lease, head: Run, crash_limit: int)
     return (await _write(uow, [(lease, head, decision)]))[0]
 
 
-async def _start(uow: UnitOfWork, pairs: Sequence[tuple[Claimed, Run | None]], crash_limit: int) -> list[Job]:
+def _decide(head: Run | None, taken_over: bool, limit: int, suspect: int | None) -> ClaimDecision | None:
+    if head is None:
+        return None
+    return decide_claim(head, taken_over=taken_over, crash_limit=limit, suspect=suspect)
+
+
+async def _start(
+    uow: UnitOfWork,
+    pairs: Sequence[tuple[Claimed, Run | None]],
+    crash_limit: int,
+    *,
+    company: int | None = None,
+) -> list[Job]:
+    """Start the heads of sessions just leased; give back what cannot run.
+
+    `company`: how many suspects are taken at once, None when none may be: those are noted and given back.
+    """
     started: list[tuple[Lease, Run, ClaimDecision]] = []
+    noted: list[tuple[Lease, Run, ClaimDecision]] = []
     stores: dict[str, str] = {}
     for claimed, head in pairs:
-        stores[claimed.lease.session_key] = claimed.store
-        decision = None
-        if head is not None:
-            decision = decide_claim(head, taken_over=claimed.taken_over, crash_limit=crash_limit)
+        key = claimed.lease.session_key
+        stores[key] = claimed.store
+        decision = _decide(head, claimed.taken_over, crash_limit, claimed.suspect)
         if head is None or decision is None:
             await leases.release(uow, claimed.lease, runnable=False)
+            continue
+        if decision.company is not None:
+            await leases.set_suspect(uow, key, company or decision.company)
+        if decision.company is not None and company is None:
+            noted.append((claimed.lease, head, decision))
         else:
             started.append((claimed.lease, head, decision))
+    await _write(uow, [(lease, head, replace(decision, event=None)) for lease, head, decision in noted])
+    for lease, _, _ in noted:
+        await leases.release(uow, lease, runnable=True)
     jobs = await _write(uow, started)
     return [replace(job, store=stores[job.lease.session_key]) for job in jobs]
 
@@ -108,7 +187,7 @@ async def _write(uow: UnitOfWork, started: Sequence[tuple[Lease, Run, ClaimDecis
     for lease, head, decision in started:
         next_event = head.next_event + (1 if decision.event else 0)
         run = replace(head, status=decision.status, crashes=decision.crashes, next_event=next_event)
-        jobs.append(Job(lease, run, decision.is_poisoned))
+        jobs.append(Job(lease, run, decision.is_poisoned, is_suspect=decision.company is not None))
         rows.append(
             {
                 "b_key": lease.session_key,
@@ -122,6 +201,8 @@ async def _write(uow: UnitOfWork, started: Sequence[tuple[Lease, Run, ClaimDecis
             data = {"turn": head.turn + 1, "epoch": lease.epoch}
             event = Event(head.id, head.next_event, decision.event, data)
             await events.add(uow, lease.session_key, [event])
-    if rows:
-        await uow.execute(_START, rows if len(rows) > 1 else rows[0])
+    if len(rows) == 1:
+        await uow.later(_START, rows[0])
+    elif rows:
+        await uow.execute(_START, rows)
     return jobs

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import true
-
 from turnkeeper_storage import approvals as rules
 from turnkeeper_storage.approvals import Applied, Decision, DecisionKind, Refused, Repeated
 from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Approval, ApprovalStatus, EventType, Run, RunStatus, ToolCall
-from turnkeeper_storage.repositories import approvals, runs, sessions, turns
+from turnkeeper_storage.repositories import approvals, decidable, sessions, turns
 from turnkeeper_storage.repositories.sessions import SessionRow
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import settling
@@ -39,6 +37,8 @@ class Standing:
     approval: Approval
     run: Run
     call: ToolCall
+    # of the run's other approvals
+    still_open: int
 
     @property
     def as_it_is(self) -> Decided:
@@ -81,19 +81,12 @@ async def decide(uow: UnitOfWork, key: str, approval_id: str, tenant: str, decis
 async def lock(uow: UnitOfWork, key: str, approval_id: str, tenant: str | None) -> Standing:
     """Lock the session's row, then read the approval; of any tenant when None. Raises NotFound."""
     session = await sessions.lock(uow, key)
-    approval = (
-        await approvals.get(uow, key, approval_id, session.tenant if tenant is None else tenant)
-        if session
-        else None
-    )
-    if session is None or approval is None:
+    if session is None:
         raise NotFound("approval", approval_id)
-    run = await runs.get(uow, key, approval.run_id, approval.tenant)
-    calls = await turns.list_calls(uow, key, approval.run_id)
-    call = next((call for call in calls if call.call_id == approval.call_id), None)
-    if run is None or call is None:
+    found = await decidable.get(uow, key, approval_id, session.tenant if tenant is None else tenant)
+    if found is None:
         raise NotFound("approval", approval_id)
-    return Standing(session, approval, run, call)
+    return Standing(session, found.approval, found.run, found.call, found.others)
 
 
 async def write_expiry(uow: UnitOfWork, found: Standing) -> Decided:
@@ -119,7 +112,7 @@ async def _write(uow: UnitOfWork, found: Standing, applied: Applied, decision: D
         values["sticky"] = {**found.run.sticky, written.tool: _sticky(written)}
         settled += await _follow(uow, written, decision)
     if applied.cancels:
-        values["cancel_requested"] = true()
+        values["cancel_requested"] = True
         settled += await approvals.cancel_pending(uow, written.session_key, written.run_id)
     return await _go_on(uow, found, settled, values)
 
@@ -146,9 +139,14 @@ async def _go_on(
     """Write the events, and queue the run when nothing is open any more."""
     key, run = found.approval.session_key, found.run
     told: list[tuple[EventType, dict[str, Json]]] = [settling.decided_event(one) for one in settled]
-    is_last = not await approvals.pending(uow, key, run.id)
+    # nobody else opens or decides one: all of that holds the session's row
+    is_last = found.still_open == len(settled) - 1
     if is_last and run.status is RunStatus.AWAITING_APPROVAL:
         values = {**values, "status": RunStatus.QUEUED.value}
+    if settling.is_unparked(found.session, run, values):
+        await sessions.unpark_runnable(uow, key)
+        changed = await settling.report(uow, run, told, values)
+        return Decided(settled[0], changed, wake=not found.session.is_leased)
     changed = await settling.report(uow, run, told, values)
     wake = await settling.wake(uow, found.session, changed) if is_last else False
     return Decided(settled[0], changed, wake)

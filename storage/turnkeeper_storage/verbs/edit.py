@@ -23,7 +23,7 @@ async def admit(uow: UnitOfWork, key: str, tenant: str, session_id: str, store: 
     """
     session = await sessions.ensure(uow, key, tenant, session_id, store)
     check_store(session, store)
-    await _refuse_while_active(uow, key, session_id)
+    await refuse_while_active(uow, key, session_id)
     if session.store != store:
         await sessions.name_store(uow, key, store)
     await session_edits.note(uow, key, tenant, session_id, edit)
@@ -38,7 +38,7 @@ def check_store(session: SessionRow, store: str) -> None:
 async def add_items(uow: UnitOfWork, key: str, tenant: str, session_id: str, new: Sequence[Item]) -> None:
     """Append items, in a session made when new. Raises SessionBusy."""
     await sessions.ensure(uow, key, tenant, session_id, "database")
-    await _refuse_while_active(uow, key, session_id)
+    await refuse_while_active(uow, key, session_id)
     await items.append(uow, key, new)
 
 
@@ -46,7 +46,7 @@ async def pop_item(uow: UnitOfWork, key: str, session_id: str) -> Item | None:
     """Remove and return the newest item; None when there is none. Raises SessionBusy."""
     if await sessions.lock(uow, key) is None:
         return None
-    await _refuse_while_active(uow, key, session_id)
+    await refuse_while_active(uow, key, session_id)
     return await items.pop(uow, key)
 
 
@@ -54,19 +54,28 @@ async def clear(uow: UnitOfWork, key: str, session_id: str) -> None:
     """Remove all items. Raises SessionBusy."""
     if await sessions.lock(uow, key) is None:
         return
-    await _refuse_while_active(uow, key, session_id)
+    await refuse_while_active(uow, key, session_id)
     await items.clear(uow, key)
+
+
+async def remove(uow: UnitOfWork, key: str, session_id: str, positions: Sequence[int]) -> None:
+    """Remove the items at these positions. Raises SessionBusy."""
+    if await sessions.lock(uow, key) is None:
+        return
+    await refuse_while_active(uow, key, session_id)
+    await items.remove(uow, key, positions)
 
 
 async def replace(uow: UnitOfWork, key: str, tenant: str, session_id: str, new: Sequence[Item]) -> None:
     """Put items in the place of all there are, in a session made when new. Raises SessionBusy."""
     await sessions.ensure(uow, key, tenant, session_id, "database")
-    await _refuse_while_active(uow, key, session_id)
+    await refuse_while_active(uow, key, session_id)
     await items.clear(uow, key)
     await items.append(uow, key, new)
 
 
-async def _refuse_while_active(uow: UnitOfWork, key: str, session_id: str) -> None:
+async def refuse_while_active(uow: UnitOfWork, key: str, session_id: str) -> None:
+    """Raise SessionBusy when a run is not through with the session's history."""
     busy = await runs.busy(uow, key)
     if busy is not None:
         raise SessionBusy(session_id, busy[0], busy[1].value)

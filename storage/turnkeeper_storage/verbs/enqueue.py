@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turnkeeper_storage.admission import check_on_paused
-from turnkeeper_storage.errors import ApprovalPending, IdempotencyConflict, NotFound
-from turnkeeper_storage.model import Event, EventType, NewRun, OnPaused, Run, RunStatus
-from turnkeeper_storage.repositories import approvals, events, runs, sessions
+from turnkeeper_storage.admission import QueueLimits, check_on_paused
+from turnkeeper_storage.errors import ApprovalPending, IdempotencyConflict, NotFound, QueueFull
+from turnkeeper_storage.model import NewRun, OnPaused, Run, RunStatus
+from turnkeeper_storage.repositories import approvals, queues, runs, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.cancel import cancel_waiting
+
+NO_LIMITS = QueueLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +23,62 @@ class Enqueued:
     wake: bool
 
 
-async def enqueue(uow: UnitOfWork, new: NewRun, *, on_paused: OnPaused | str = OnPaused.QUEUE) -> Enqueued:
+async def enqueue(
+    uow: UnitOfWork,
+    new: NewRun,
+    *,
+    on_paused: OnPaused | str = OnPaused.QUEUE,
+    limits: QueueLimits = NO_LIMITS,
+) -> Enqueued:
     """Accept a run. The same idempotency key, or the same id after a lost answer, gives the same run.
 
     `on_paused` says what to do when the session's head waits for an approval now: wait behind it, be
     refused, or cancel it (runs accepted earlier still go first). Raises IdempotencyConflict when the key
-    belongs to a run with another input, ApprovalPending when refused, InvalidInput for another `on_paused`.
+    belongs to a run with another input, ApprovalPending when refused, InvalidInput for another `on_paused`,
+    QueueFull when as many runs wait as `limits` allow: exactly for a session, for a tenant give or take the
+    enqueues of one moment. All of them leave nothing written, for a caller's own transaction may go on.
     """
     chosen = check_on_paused(on_paused)
+    await _check_tenant(uow, new, limits.per_tenant)
     place = await sessions.take_seq(uow, new.session_key, new.tenant, new.session_id)
-    # Under the row's lock, so a concurrent request with the same key is seen or has not begun.
-    same = await runs.find_same(uow, new)
-    if same is not None:
-        await sessions.give_seq_back(uow, new.session_key)
-        return await _repeat(uow, new, same, wake=place.wake)
+    is_full = limits.per_session is not None and place.seq > limits.per_session
+    if new.idempotency_key is not None or is_full or chosen is not OnPaused.QUEUE:
+        # Under the row's lock, so a concurrent request with the same key is seen or has not begun.
+        same = await runs.find_same(uow, new)
+        if same is not None:
+            return await _repeat(uow, new, same, wake=place.wake)
+    await _check_session(uow, new, place.seq, limits.per_session)
     woken = await _meet_parked(uow, new, chosen) if chosen is not OnPaused.QUEUE else False
     run = await runs.add(uow, new, place.seq)
-    await events.add(uow, new.session_key, [Event(run.id, 1, EventType.QUEUED, {"seq": run.seq})])
+    if run is None:  # by an attempt whose answer was lost
+        same = await runs.find_same(uow, new)
+        return await _repeat(uow, new, same or (new.id, new.input_digest), wake=place.wake)
     if woken:  # the head is gone, and the new run may be the head
         await sessions.set_runnable(uow, new.session_key, True)
     return Enqueued(run, created=True, wake=place.wake or woken)
+
+
+async def _check_tenant(uow: UnitOfWork, new: NewRun, limit: int | None) -> None:
+    # Before the session's row is made or locked: a lock on one session would not keep others out.
+    if limit is None or await queues.queued_of_tenant(uow, new.tenant, limit) < limit:
+        return
+    if await runs.find_same(uow, new) is None:
+        raise QueueFull("tenant", new.tenant, limit)
+
+
+async def _check_session(uow: UnitOfWork, new: NewRun, seq: int, limit: int | None) -> None:
+    # A session that never had so many runs has not so many that wait: no need to count.
+    if limit is None or seq <= limit:
+        return
+    if await queues.queued_of_session(uow, new.session_key, limit) >= limit:
+        await _undo(uow, new.session_key)
+        raise QueueFull("session", new.session_id, limit)
+
+
+async def _undo(uow: UnitOfWork, key: str) -> None:
+    """Leave the session's row as it was before its seq was taken."""
+    await sessions.give_seq_back(uow, key)
+    await sessions.set_runnable(uow, key, await runs.head_is_runnable(uow, key))
 
 
 async def _meet_parked(uow: UnitOfWork, new: NewRun, on_paused: OnPaused) -> bool:
@@ -61,9 +99,9 @@ async def _meet_parked(uow: UnitOfWork, new: NewRun, on_paused: OnPaused) -> boo
 
 
 async def _repeat(uow: UnitOfWork, new: NewRun, same: tuple[str, str], *, wake: bool) -> Enqueued:
-    run_id, input_digest = same
     # before any error: a caller's own transaction may survive it and commit
-    await sessions.set_runnable(uow, new.session_key, await runs.head_is_runnable(uow, new.session_key))
+    await _undo(uow, new.session_key)
+    run_id, input_digest = same
     if input_digest != new.input_digest:
         raise IdempotencyConflict(new.idempotency_key or new.id, run_id)
     run = await runs.get(uow, new.session_key, run_id, new.tenant)

@@ -59,29 +59,31 @@ async def finish(
     seconds: float,
     crash_limit: int,
     store: str | None = None,
+    places: int = 0,
 ) -> Finished:
     """End a run once, and take the next one when `go_on`. Raises LeaseLost with nothing written.
 
-    `store` names where the items are added.
+    `store` names where the items are added; `places` is how many they are, as far as it is known.
     """
-    await leases.fence(uow, lease, seconds, store=store)
+    last = await leases.fence(uow, lease, seconds, store=store, progress=True, places=places)
     reported = [*await _cancel_approvals(uow, run), *_events_of(run, ending)]
     first = await _end(uow, run, ending, len(reported))
     if first is not None:
-        if await boundaries.pass_once(uow, lease.session_key, run.id, BOUNDARY):
-            if add is not None:
-                await add(uow)
-        else:
+        if add is not None:  # in this very transaction: where the run has not ended, they are not there
+            await boundaries.passed(uow, lease.session_key, run.id, BOUNDARY)
+            await add(uow)
+        elif not await boundaries.pass_once(uow, lease.session_key, run.id, BOUNDARY):
             await boundaries.mark_done(uow, lease.session_key, run.id, BOUNDARY)
         numbered = [Event(run.id, first + i, kind, data) for i, (kind, data) in enumerate(reported)]
         await events.add(uow, lease.session_key, numbered)
-    head = await runs.head(uow, lease.session_key)
+    # after the last one that was accepted there is none, as long as the session's row is locked
+    head = await runs.head(uow, lease.session_key) if run.seq < last else None
     if head is not None and go_on:
         job = await start_next(uow, lease, head, crash_limit)
         if job is not None:
             return Finished(job)
     runnable = head is not None and head.status is not RunStatus.AWAITING_APPROVAL
-    await leases.release(uow, lease, runnable=runnable, to_the_back=True)
+    await leases.release_fenced(uow, lease, runnable=runnable, to_the_back=True)
     return Finished(None, wake=runnable)
 
 

@@ -1,4 +1,5 @@
-"""What a park, a decision, an expiry and a cancel share: the writes that keep approvals and calls in step.
+"""What a park, a decision, an expiry, a deadline and a cancel share: writes that keep approvals and calls
+in step.
 
 All of it happens under the session's row lock.
 """
@@ -9,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import true
-
 from turnkeeper_storage.approvals import Applied
 from turnkeeper_storage.items import Item, Json
-from turnkeeper_storage.model import Approval, Event, EventType, Run, RunStatus, ToolCall
-from turnkeeper_storage.outputs import close, outputs_of
+from turnkeeper_storage.model import Approval, Event, EventType, Run, RunError, RunStatus, ToolCall
+from turnkeeper_storage.outputs import CANCELLED_TEXT, close, outputs_of
 from turnkeeper_storage.repositories import approvals, events, items, runs, sessions, turns
 from turnkeeper_storage.repositories.sessions import SessionRow
+from turnkeeper_storage.sessions.stores import DATABASE
 from turnkeeper_storage.sql_types import now
-from turnkeeper_storage.tables import runs as runs_table
+from turnkeeper_storage.transitions import END_EVENTS
 from turnkeeper_storage.unit_of_work import Origin, UnitOfWork
 
 
@@ -36,9 +36,11 @@ def decided_event(approval: Approval) -> tuple[EventType, dict[str, Json]]:
 async def report(
     uow: UnitOfWork, run: Run, told: Sequence[tuple[EventType, dict[str, Json]]], values: Mapping[str, Any]
 ) -> Run:
-    """Set columns of the run and write its events, dense; the run as it is then."""
-    full = {**values, "next_event": runs_table.c.next_event + len(told)}
-    changed = await runs.change_and_read(uow, run.session_key, run.id, full)
+    """Set columns of the run and write its events, dense; the run as it is then.
+
+    Of the values `now()` is the database's clock, all others are plain.
+    """
+    changed = await runs.change_and_read(uow, run, values, events=len(told))
     first = changed.next_event - len(told)
     numbered = [Event(run.id, first + i, kind, data) for i, (kind, data) in enumerate(told)]
     await events.add(uow, run.session_key, numbered)
@@ -51,38 +53,52 @@ async def write_call(uow: UnitOfWork, approval: Approval, call: ToolCall, applie
     await turns.decide_call(uow, approval.session_key, approval.run_id, after, edited=applied.arguments)
 
 
-async def end_waiting(uow: UnitOfWork, session: SessionRow, run: Run) -> Run:
-    """End a run that is queued or parked, as cancelled, with a valid history.
+async def end_waiting(
+    uow: UnitOfWork,
+    session: SessionRow,
+    run: Run,
+    error: RunError | None = None,
+    text: str = CANCELLED_TEXT,
+) -> Run:
+    """End a run that is queued or parked, as cancelled or as failed with `error`, with a valid history.
 
     Of a run that was parked the answers to its last calls enter the history: what was done as it is, the
-    rest as cancelled. The caller holds the lock, and says what is runnable then.
+    rest as `text`. The caller holds the lock, and says what is runnable then.
     """
     told = []
     if run.parked_turn is not None:
-        told = await _close(uow, run)
+        told = await _close(uow, run, text)
         await _complete_history(uow, session, run, run.parked_turn)
-    told.append((EventType.CANCELLED, {"usage": run.usage.as_json()}))
-    values: dict[str, object] = {
-        "status": RunStatus.CANCELLED.value,
-        "cancel_requested": true(),
-        "finished_at": now(),
-        "merged_input": None,
-    }
+    status = RunStatus.CANCELLED if error is None else RunStatus.FAILED
+    end: dict[str, Json] = {"usage": run.usage.as_json()}
+    values: dict[str, object] = {"status": status.value, "finished_at": now(), "merged_input": None}
+    if error is None:
+        values["cancel_requested"] = True
+    else:
+        end["error"] = values["error"] = error.as_json()
+    told.append((END_EVENTS[status], end))
     return await report(uow, run, told, values)
 
 
-async def hand_over(uow: UnitOfWork, run: Run) -> Run:
-    """Flag a run that was parked as cancelled and queue it, so that a worker ends it."""
-    told = await _close(uow, run)
-    values = {"status": RunStatus.QUEUED.value, "cancel_requested": true()}
+async def hand_over(uow: UnitOfWork, run: Run, text: str = CANCELLED_TEXT, *, cancels: bool = False) -> Run:
+    """Queue a run that was parked, its calls closed, so that a worker ends it: as cancelled if `cancels`."""
+    told = await _close(uow, run, text)
+    values: dict[str, object] = {"status": RunStatus.QUEUED.value}
+    if cancels:
+        values["cancel_requested"] = True
     return await report(uow, run, told, values)
 
 
-async def _close(uow: UnitOfWork, run: Run) -> list[tuple[EventType, dict[str, Json]]]:
+def needs_worker(session: SessionRow, run: Run) -> bool:
+    """Whether the run parked, and its session's items live where only a worker writes."""
+    return run.parked_turn is not None and (session.store != DATABASE or session.hooked)
+
+
+async def _close(uow: UnitOfWork, run: Run, text: str) -> list[tuple[EventType, dict[str, Json]]]:
     """Cancel open approvals and close open calls; the events to write."""
     gone = await approvals.cancel_pending(uow, run.session_key, run.id)
     calls = await turns.list_calls(uow, run.session_key, run.id)
-    unsettled = [close(call) for call in calls if not call.is_settled]
+    unsettled = [close(call, text) for call in calls if not call.is_settled]
     await turns.close_calls(uow, run.session_key, run.id, unsettled)
     return [decided_event(approval) for approval in gone]
 
@@ -94,6 +110,11 @@ async def _complete_history(uow: UnitOfWork, session: SessionRow, run: Run, turn
     uow.origin = Origin(run.id, session.epoch, [turn] * len(rest))
     await items.append(uow, run.session_key, rest)
     uow.origin = None
+
+
+def is_unparked(session: SessionRow, run: Run, values: Mapping[str, Any]) -> bool:
+    """Whether `values` queue the run that is parked in the session: it is the session's head then."""
+    return session.parked_run == run.id and values.get("status") == RunStatus.QUEUED.value
 
 
 async def wake(uow: UnitOfWork, session: SessionRow, run: Run) -> bool:

@@ -17,7 +17,7 @@ from openai import AsyncOpenAI
 from turnkeeper_worker.models.base import ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.chat_answer import StreamedCompletion, read_completion, server_fault
 from turnkeeper_worker.models.chat_request import request_body
-from turnkeeper_worker.models.posting import attempt, post, post_streamed
+from turnkeeper_worker.models.posting import Poster, attempt, post_streamed
 
 # How long to wait after the answer's end for its usage and for `[DONE]`; servers that send neither exist.
 TAIL_TIMEOUT = 1.0
@@ -30,6 +30,7 @@ class ChatCompletionsModel:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
+        self._plain = Poster(client)
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""
@@ -37,7 +38,7 @@ class ChatCompletionsModel:
 
         async def ask() -> ModelResponse:
             if on_delta is None:
-                return read_completion(await post(self._client, _PATH, request_body(request), request))
+                return read_completion(await self._plain.post(_PATH, request_body(request), request))
             await self._read(request, answer, on_delta)
             return answer.response()
 
@@ -45,6 +46,7 @@ class ChatCompletionsModel:
 
     async def aclose(self) -> None:
         """Close the client and its connections."""
+        await self._plain.aclose()
         await self._client.close()
 
     async def _read(self, request: ModelRequest, answer: StreamedCompletion, on_delta: OnDelta) -> None:

@@ -17,9 +17,8 @@ from openai import AsyncOpenAI, AsyncStream
 from turnkeeper_storage.items import Json
 from turnkeeper_worker.models.answer import broken, cut
 from turnkeeper_worker.models.base import ModelError, ModelRequest, ModelResponse
+from turnkeeper_worker.models.direct import CONNECT_TIMEOUT, DirectPost
 from turnkeeper_worker.models.failures import from_client, timed_out
-
-CONNECT_TIMEOUT = 10.0
 
 
 class Answer(Protocol):
@@ -62,9 +61,23 @@ async def attempt(
     raise failed from None
 
 
-async def post(client: AsyncOpenAI, path: str, body: dict[str, Json], request: ModelRequest) -> Json:
-    """The JSON that answers the body."""
-    return await client.post(path, body=body, cast_to=object, options=_options(request))
+class Poster:
+    """Plain calls of a model's client: directly where that is the same, else through the client."""
+
+    def __init__(self, client: AsyncOpenAI) -> None:
+        self._client = client
+        self._direct = DirectPost(client) if DirectPost.fits(client) else None
+
+    async def post(self, path: str, body: dict[str, Json], request: ModelRequest) -> Json:
+        """The JSON that answers the body."""
+        if self._direct is not None:
+            return await self._direct.post(path, body, request)
+        return await self._client.post(path, body=body, cast_to=object, options=_options(request))
+
+    async def aclose(self) -> None:
+        """Close what is our own; the client is whoever's made it."""
+        if self._direct is not None:
+            await self._direct.aclose()
 
 
 async def post_streamed(

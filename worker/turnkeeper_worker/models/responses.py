@@ -13,7 +13,7 @@ from openai import AsyncOpenAI, AsyncStream
 from turnkeeper_storage.items import Json
 from turnkeeper_worker.models.answer import StreamedAnswer, read_response
 from turnkeeper_worker.models.base import ModelRequest, ModelResponse, OnDelta
-from turnkeeper_worker.models.posting import attempt, post, post_streamed
+from turnkeeper_worker.models.posting import Poster, attempt, post_streamed
 
 # How long to wait for the end of a stream after its last event, to keep the connection.
 DRAIN_TIMEOUT = 0.2
@@ -25,6 +25,7 @@ class ResponsesModel:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
+        self._plain = Poster(client)
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""
@@ -32,7 +33,7 @@ class ResponsesModel:
 
         async def ask() -> ModelResponse:
             if on_delta is None:
-                return read_response(await post(self._client, _PATH, request_body(request), request))
+                return read_response(await self._plain.post(_PATH, request_body(request), request))
             await self._read(request, answer, on_delta)
             return answer.response()
 
@@ -40,6 +41,7 @@ class ResponsesModel:
 
     async def aclose(self) -> None:
         """Close the client and its connections."""
+        await self._plain.aclose()
         await self._client.close()
 
     async def _read(self, request: ModelRequest, answer: StreamedAnswer, on_delta: OnDelta) -> None:

@@ -6,7 +6,7 @@ produced. What breaks this is left out of the model's input, never out of the st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from turnkeeper_storage.input_items import clean
 from turnkeeper_storage.items import Item
@@ -21,7 +21,7 @@ OUTPUT_OF: Mapping[str, str] = {
     "mcp_approval_request": "mcp_approval_response",
     "shell_call": "shell_call_output",
 }
-_OUTPUTS = frozenset(OUTPUT_OF.values())
+OUTPUTS = frozenset(OUTPUT_OF.values())
 # where those keep the id of the call that do not call it so
 _ID_FIELDS = {"mcp_approval_request": "id", "mcp_approval_response": "approval_request_id"}
 _NOT_PRODUCED = frozenset({"reasoning", "compaction_trigger", "item_reference"})
@@ -32,8 +32,8 @@ def make_valid(items: Sequence[Item]) -> list[Item]:
 
     Doing it twice changes nothing more.
     """
-    kept = _paired(items)
-    kept -= _lonely_reasoning(items, kept)
+    kept = paired(items)
+    kept -= lonely_reasoning(items, kept)
     last = len(items) - 1
     return [
         clean(item)
@@ -51,13 +51,15 @@ def window(items: Sequence[Item], limit: int | None) -> list[Item]:
     if limit is None or limit >= len(items):
         return list(items)
     start = len(items) - max(limit, 0)
-    while start < len(items) and _follows_reasoning(items, start):
-        start += 1
-    paired, paired_after = _paired(items), _paired(items[start:])
+    if _follows_reasoning(items, start):
+        # so does all that the same answer goes on with: to look back again for each would be quadratic
+        while start < len(items) and _is_produced(items[start]):
+            start += 1
+    whole, after = paired(items), paired(items[start:])
     return [
         items[index]
         for index in range(start, len(items))
-        if items[index].get("type") not in _OUTPUTS or index not in paired or index - start in paired_after
+        if items[index].get("type") not in OUTPUTS or index not in whole or index - start in after
     ]
 
 
@@ -71,27 +73,40 @@ def cut_is_clear(items: Sequence[Item], start: int) -> bool:
     return before > 0
 
 
-def _paired(items: Sequence[Item]) -> set[int]:
-    """The places of all items but of calls and outputs that have no partner."""
+def call_id(item: Item) -> str | None:
+    """The id that ties a call to its output; None for what is neither, or has none."""
+    kind = str(item.get("type"))
+    if kind not in OUTPUT_OF and kind not in OUTPUTS:
+        return None
+    found = item.get(_ID_FIELDS.get(kind, "call_id"))
+    return found if isinstance(found, str) else None
+
+
+def paired(items: Sequence[Item], open_calls: Collection[str] = ()) -> set[int]:
+    """The places of all items but of calls and outputs that have no partner.
+
+    `open_calls`: the ids of calls whose outputs are still to come, and which so lack none.
+    """
     kept: set[int] = set()
     # Ids may come again in a long history (small model servers count from 0 in each answer): the newest
     # open call of an id is the one that an output answers.
     waiting: dict[tuple[str, str], int] = {}
     for index, item in enumerate(items):
         kind = str(item.get("type"))
-        call_id = item.get(_ID_FIELDS.get(kind, "call_id"))
-        if kind not in OUTPUT_OF and kind not in _OUTPUTS:
+        if kind not in OUTPUT_OF and kind not in OUTPUTS:
             kept.add(index)
-        elif not isinstance(call_id, str):
             continue
-        elif kind in OUTPUT_OF:
-            waiting[OUTPUT_OF[kind], call_id] = index
-        elif (kind, call_id) in waiting:
-            kept |= {waiting.pop((kind, call_id)), index}
-    return kept
+        tie = call_id(item)
+        if tie is None:
+            continue
+        if kind in OUTPUT_OF:
+            waiting[OUTPUT_OF[kind], tie] = index
+        elif (kind, tie) in waiting:
+            kept |= {waiting.pop((kind, tie)), index}
+    return kept | {index for (_, tie), index in waiting.items() if tie in open_calls}
 
 
-def _lonely_reasoning(items: Sequence[Item], kept: set[int]) -> set[int]:
+def lonely_reasoning(items: Sequence[Item], kept: set[int]) -> set[int]:
     """The places of reasoning items of which nothing that they produced is kept."""
     lonely: set[int] = set()
     group: list[int] = []
@@ -116,11 +131,11 @@ def _is_produced(item: Item) -> bool:
     kind = item.get("type")
     if kind in (None, "message"):
         return item.get("role") == "assistant"
-    return kind not in _OUTPUTS and kind not in _NOT_PRODUCED
+    return kind not in OUTPUTS and kind not in _NOT_PRODUCED
 
 
 def _follows_reasoning(items: Sequence[Item], start: int) -> bool:
-    if not _is_produced(items[start]):
+    if start >= len(items) or not _is_produced(items[start]):
         return False
     before = start
     while before > 0 and _is_produced(items[before - 1]):

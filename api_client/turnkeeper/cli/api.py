@@ -1,0 +1,40 @@
+"""`turnkeeper api`: serve the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from turnkeeper.cli.options import BrokerUrl, Common, DatabaseUrl
+
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+
+def api(
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="0: any that is free.")] = 8700,
+    auth: Annotated[
+        str,
+        typer.Option(
+            metavar="keys|none|MODULE:ATTRIBUTE",
+            help="Who may come in: holders of API keys; whoever is on the loopback; as your dependency says.",
+        ),
+    ] = "keys",
+    agents: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE[:ATTRIBUTE]",
+            help="Use the settings, the broker and the session_factory of this Turnkeeper instance.",
+            show_default=False,
+        ),
+    ] = None,
+    database_url: DatabaseUrl = None,
+    broker_url: BrokerUrl = None,
+    loglevel: Annotated[LogLevel, typer.Option(help="How much to log.", case_sensitive=False)] = "info",
+) -> None:
+    """Serve the HTTP API until SIGTERM or SIGINT. Keys: turnkeeper keys create."""
+    from turnkeeper.serving.main import Place, serve
+
+    client = Common(database_url, broker_url, None, agents).async_client()
+    raise typer.Exit(serve(client, Place(host, port), auth=auth, loglevel=loglevel))

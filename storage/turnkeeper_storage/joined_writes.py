@@ -1,0 +1,92 @@
+"""Several writes as one statement: on PostgreSQL each but the last becomes a CTE of it.
+
+A round trip costs more than what most of our writes do. All parts see the same snapshot, and their order is
+the database's: so the writes must not depend on each other, and no two may change rows of one table, unless
+both only insert (https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from sqlalchemy import Delete, Executable, Insert, Update, exists, func, literal_column, select
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import BindParameter
+
+Statement: TypeAlias = Insert | Update | Delete
+Values: TypeAlias = Mapping[str, Any]
+
+# parts of one statement: each different combination is planned by each connection
+MOST = 12
+# rows of one statement that go along; more are sent as a batch of their own
+MOST_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A statement with the values of its parameters. The statement is one that stays: of a module."""
+
+    statement: Statement
+    values: Values
+
+
+def may_join(statement: Statement, others: Sequence[Write]) -> bool:
+    """Whether a write can go in one statement with these."""
+    same = [other.statement for other in others if other.statement.table is statement.table]
+    return not same or all(isinstance(one, Insert) for one in (statement, *same))
+
+
+def joined(writes: Sequence[Write]) -> tuple[Executable, dict[str, Any]]:
+    """One statement for all of them, whose result is that of the last, and its parameters."""
+    if len(writes) == 1:
+        return writes[0].statement, dict(writes[0].values)
+    return _joined(tuple(write.statement for write in writes)), _numbered(writes)
+
+
+def _numbered(writes: Sequence[Write]) -> dict[str, Any]:
+    return {
+        f"{place}_{name}": value for place, write in enumerate(writes) for name, value in write.values.items()
+    }
+
+
+@lru_cache(maxsize=512)
+def _joined(statements: tuple[Statement, ...]) -> Executable:
+    *first, last = [_renamed(statement, place) for place, statement in enumerate(statements)]
+    whole: Executable = last.add_cte(*(one.cte(f"write_{place}") for place, one in enumerate(first)))
+    return whole
+
+
+def guarded(guard: Write, updates: Sequence[Write]) -> tuple[Executable, dict[str, Any]]:
+    """One statement of updates that change nothing unless the guard, an update too, changes a row.
+
+    It gives one row: how many rows each of them changed, the guard first. All are `counted`.
+    """
+    writes = (guard, *updates)
+    return _guarded(tuple(write.statement for write in writes)), _numbered(writes)
+
+
+def counted(statement: Update) -> Update:
+    """An update with a column to count its rows by. To be made before the other is executed."""
+    return statement.returning(literal_column("1").label("changed"))
+
+
+@lru_cache(maxsize=64)
+def _guarded(statements: tuple[Statement, ...]) -> Executable:
+    guard, *updates = [_renamed(statement, place) for place, statement in enumerate(statements)]
+    held = guard.cte("guard")
+    there = exists(select(held.c.changed))
+    parts = [
+        one.where(there).cte(f"write_{place}") for place, one in enumerate(updates) if isinstance(one, Update)
+    ]
+    counts = [select(func.count()).select_from(part).scalar_subquery() for part in (held, *parts)]
+    return select(*(count.label(f"count_{place}") for place, count in enumerate(counts)))
+
+
+def _renamed(statement: Statement, place: int) -> Statement:
+    def rename(parameter: BindParameter[Any]) -> None:
+        parameter.key = f"{place}_{parameter.key}"
+
+    return visitors.cloned_traverse(statement, {}, {"bindparam": rename})
