@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.fakes.dev import Dev, write_agents
@@ -106,6 +108,19 @@ def test_a_worker_that_is_killed_is_said_and_started_again(start: Callable[..., 
     assert [one.pid for one in dev.workers()] != [victim.pid]
     asked = dev.command("runs", "enqueue", "ana", "Where is order 7?", "--agent", "support", "--wait", "30")
     assert "order 7 is on its way" in asked.stdout, asked.stderr
+
+
+def test_who_calls_its_api_while_that_is_started_again_is_answered_late_and_not_refused(
+    start: Callable[..., Dev],
+) -> None:
+    dev = start()
+    dev.wait_for(READY)
+    (page,) = set(re.findall(r"in a browser: (\S+)", dev.output))
+    (victim,) = dev.parts("api")
+    victim.kill()
+    victim.wait(10)
+    assert httpx2.get(f"{page}livez", timeout=40).status_code == 200
+    assert "api was ended by SIGKILL; it starts again in 0.5 s" in dev.output
 
 
 async def test_changed_code_is_loaded_while_a_run_is_in_work_and_the_run_goes_on_with_it(

@@ -82,7 +82,11 @@ class Dev:
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes that run at present."""
-        return [one for one in self._children() if "worker" in _arguments(one)]
+        return self.parts("worker")
+
+    def parts(self, role: str) -> list[psutil.Process]:
+        """Its processes of that role that run at present."""
+        return [one for one in self._children() if role in _arguments(one)]
 
     @contextlib.contextmanager
     def workers_stopped(self) -> Iterator[None]:

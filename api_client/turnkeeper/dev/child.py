@@ -75,9 +75,9 @@ def _practise(port: str) -> int:
     return 0
 
 
-def _serve(port: str, module: str) -> int:
+def _serve(descriptor: str, module: str) -> int:
     from turnkeeper.cli.loading import load_app
-    from turnkeeper.serving.main import Place, serve
+    from turnkeeper.serving.main import Handed, serve
     from turnkeeper.serving.pages import add_pages
     from turnkeeper_client import AsyncClient
     from turnkeeper_storage.errors import TurnkeeperError
@@ -90,7 +90,7 @@ def _serve(port: str, module: str) -> int:
     try:
         return serve(
             AsyncClient(session_factory=factory),
-            Place("127.0.0.1", int(port)),
+            Handed(int(descriptor)),
             auth="none",
             loglevel="warning",
             grace=GRACE_SECONDS,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from turnkeeper.dev.console import Console
+from turnkeeper.dev.listening import listen
 from turnkeeper.dev.place import Place, claim_place
 from turnkeeper.dev.stage import Stage, Wishes, code_folders, plan_stage
 from turnkeeper.dev.supervisor import Slot, Supervisor, until_ready
@@ -31,8 +32,8 @@ def run_dev(wishes: Wishes) -> int:
     root = Path.cwd()
     folders = code_folders(wishes.module, root)
     can_reload, why_not = _watcher(wishes.reload)
-    with claim_place(root) as place:
-        stage = plan_stage(wishes, place.folder, os.environ)
+    with claim_place(root) as place, listen(wishes.api_port) as listening:
+        stage = plan_stage(wishes, place.folder, os.environ, listening)
         console = Console([part.name for part in (*stage.services, *stage.workers)])
         for line in stage.uses:
             console.say(line)

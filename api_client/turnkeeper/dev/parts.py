@@ -14,7 +14,7 @@ class Part:
 
     `ready`: what it writes once it can be used. `follows_code`: start it anew when the code changes.
     `is_shown`: show its lines as they come; otherwise the last ones, when it ends unasked. `stop_seconds`:
-    how long it has from SIGTERM to SIGKILL.
+    how long it has from SIGTERM to SIGKILL. `handed`: descriptors of ours that it has too.
     """
 
     name: str
@@ -24,3 +24,4 @@ class Part:
     is_shown: bool = True
     stop_seconds: float = 5.0
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    handed: tuple[int, ...] = ()

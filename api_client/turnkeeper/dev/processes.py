@@ -49,6 +49,7 @@ class Child:
             env=dict(part.env),
             cwd=cwd,
             start_new_session=True,
+            pass_fds=part.handed,
         )
         return cls(part, process, on_line)
 

@@ -20,7 +20,6 @@ from turnkeeper_storage.errors import ConfigurationError
 
 DATABASE_FILE = "dev.db"
 VALKEY_FOLDER = "valkey"
-API_PORT = 8700
 # what the extra [api] brings
 API_NEEDS = ("fastapi", "sse_starlette", "uvicorn")
 # A killed worker's runs go on within seconds; a reload waits that long for a turn before it is asked again.
@@ -64,8 +63,13 @@ class Stage:
     page: str | None = None
 
 
-def plan_stage(wishes: Wishes, folder: Path, environment: Mapping[str, str]) -> Stage:
-    """Decide what is used; starts nothing. Raises ConfigurationError where there is no broker."""
+def plan_stage(
+    wishes: Wishes, folder: Path, environment: Mapping[str, str], listening: socket.socket
+) -> Stage:
+    """Decide what is used; starts nothing. `listening`: where the HTTP API is to be.
+
+    Raises ConfigurationError where there is no broker.
+    """
     clean = {name: value for name, value in environment.items() if not name.startswith(_NOT_OURS)}
     clean["PYTHONUNBUFFERED"] = "1"
     database_url, database = _database(wishes.database_url, folder)
@@ -81,7 +85,7 @@ def plan_stage(wishes: Wishes, folder: Path, environment: Mapping[str, str]) -> 
         **model_env,
     }
     grace = ours.setdefault(GRACE_VARIABLE, f"{GRACE_SECONDS:g}")
-    api, page, told = _api(wishes, ours)
+    api, page, told = _api(wishes, ours, listening)
     return Stage(
         urls=urls,
         services=tuple(part for part in (valkey, practice, api) if part is not None),
@@ -105,14 +109,17 @@ def _workers(wishes: Wishes, env: Mapping[str, str], grace: str) -> tuple[Part, 
     )
 
 
-def _api(wishes: Wishes, env: Mapping[str, str]) -> tuple[Part | None, str | None, str]:
+def _api(
+    wishes: Wishes, env: Mapping[str, str], listening: socket.socket
+) -> tuple[Part | None, str | None, str]:
     """The HTTP API, where its page is, and what is said of it."""
     missing = [name for name in API_NEEDS if find_spec(name) is None]
     if missing:
         return None, None, f"api: off, {missing[0]} is not installed (pip install 'turnkeeper[api]')"
-    port = wishes.api_port or (API_PORT if _is_free(API_PORT) else _free_port())
-    page = f"http://127.0.0.1:{port}/"
-    part = Part("api", ("api", str(port), wishes.module), API_READY, env=env)
+    host, port = listening.getsockname()[:2]
+    page = f"http://{host}:{port}/"
+    handed = listening.fileno()
+    part = Part("api", ("api", str(handed), wishes.module), API_READY, env=env, handed=(handed,))
     return part, page, f"api: {page}v1, for whoever is on this machine; its page: {page}"
 
 
@@ -198,14 +205,6 @@ def _ignored(wishes: Wishes, environment: Mapping[str, str]) -> list[str]:
         for name, given in options.items()
         if environment.get(name) and not given and environment[name] != given
     ]
-
-
-def _is_free(port: int) -> bool:
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return True
-    except OSError:
-        return False
 
 
 def _free_port() -> int:

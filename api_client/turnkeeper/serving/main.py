@@ -44,9 +44,20 @@ class Place:
             ) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A socket of the parent's that listens already, on the loopback."""
+
+    descriptor: int
+    host: str = "127.0.0.1"
+
+    def bind(self) -> socket.socket:
+        return socket.socket(fileno=self.descriptor)
+
+
 def serve(
     client: AsyncClient,
-    place: Place,
+    place: Place | Handed,
     *,
     auth: str,
     loglevel: str = "info",
