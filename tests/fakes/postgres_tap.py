@@ -88,16 +88,19 @@ class PostgresTap:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        there, back = await self._reach()
-        answers = asyncio.create_task(_pass(there, writer))
         try:
-            await self._listen(reader, writer, back)
+            there, back = await self._reach()
+            answers = asyncio.create_task(_pass(there, writer))
+            try:
+                await self._listen(reader, writer, back)
+            finally:
+                back.close()
+                answers.cancel()
+                await asyncio.gather(answers, return_exceptions=True)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client left, or the tap does
         finally:
-            back.close()
-            answers.cancel()
-            await asyncio.gather(answers, return_exceptions=True)
+            writer.close()
 
     async def _listen(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter

@@ -91,19 +91,31 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            there, back = await self._reach()
-            self._writers |= {writer, back}
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._pass(reader, back, is_answer=False))
-                    group.create_task(self._pass(there, writer, is_answer=True))
-            except* (OSError, _Cut):
-                pass
-            finally:
-                self._writers -= {writer, back}
-                back.close()
-                writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                there, back = await self._reach()
+                await self._between(reader, writer, there, back)
+        finally:
+            # also when the server behind cannot be reached
+            writer.close()
+
+    async def _between(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+    ) -> None:
+        self._writers |= {writer, back}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, back, is_answer=False))
+                group.create_task(self._pass(there, writer, is_answer=True))
+        except* (OSError, _Cut):
+            pass
+        finally:
+            self._writers -= {writer, back}
+            back.close()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
