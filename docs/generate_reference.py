@@ -26,7 +26,7 @@ TITLES = {
 # What is public beside the names that a package exports itself.
 MORE = {
     "turnkeeper_api": [],
-    "turnkeeper_client": [],
+    "turnkeeper_client": ["remote.client.RemoteClient"],
     "turnkeeper_storage": [
         "migrate.upgrade",
         "migrate.upgrade_async",

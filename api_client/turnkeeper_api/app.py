@@ -25,6 +25,9 @@ from turnkeeper_api.routes.agents import agents_router
 from turnkeeper_api.routes.approvals import approvals_router
 from turnkeeper_api.routes.events import events_router
 from turnkeeper_api.routes.health import health_router
+from turnkeeper_api.routes.histories import histories_router
+from turnkeeper_api.routes.me import me_router
+from turnkeeper_api.routes.parked import parked_router
 from turnkeeper_api.routes.runs import runs_router
 from turnkeeper_api.routes.sessions import sessions_router
 from turnkeeper_api.streams import Streams
@@ -79,9 +82,12 @@ def create_app(
     access, streams = Access(used, authenticate or with_api_keys(used)), Streams(used.settings)
     app.include_router(runs_router(access, streams))
     app.include_router(events_router(access, streams))
+    app.include_router(parked_router(access))
     app.include_router(approvals_router(access))
     app.include_router(sessions_router(access))
+    app.include_router(histories_router(access, streams))
     app.include_router(agents_router(access))
+    app.include_router(me_router(access))
     app.include_router(health_router(used))
     app.add_middleware(Edge, settings=used.settings)
     _handle_errors(app)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from turnkeeper_storage import errors
+from turnkeeper_client.error_codes import coded
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.items import Json
 
@@ -56,90 +55,41 @@ class Refused(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    status: int
-    code: str
-    title: str
-    members: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 _RETRY = {"Retry-After": RETRY_SECONDS}
-# The first that fits is taken: the more special ones come first.
-_FORMS: tuple[tuple[type[TurnkeeperError], _Form], ...] = (
-    (
-        errors.UnknownAgent,
-        _Form(422, "unknown_agent", "No worker has this agent", ("field", "agent", "known")),
-    ),
-    (
-        errors.UnknownStateVersion,
-        _Form(422, "unknown_state_version", "Unknown version", ("version", "known")),
-    ),
-    (
-        errors.InputTooLarge,
-        _Form(413, "input_too_large", "The input is too large", ("field", "size", "limit")),
-    ),
-    (errors.InvalidInput, _Form(422, "invalid_input", "A field is wrong", ("field", "value", "remedy"))),
-    (errors.NotFound, _Form(404, "not_found", "There is no such thing here", ("kind", "id"))),
-    (
-        errors.IdempotencyConflict,
-        _Form(409, "idempotency_conflict", "The key belongs to another request", ("run_id",)),
-    ),
-    (
-        errors.SessionBusy,
-        _Form(409, "session_busy", "The session is busy", ("session_id", "run_id", "status")),
-    ),
-    (errors.SessionNotEmpty, _Form(409, "session_not_empty", "The session is not new", ("session_id",))),
-    (
-        errors.ApprovalConflict,
-        _Form(409, "approval_conflict", "The decision lost", ("approval_id", "state")),
-    ),
-    (
-        errors.ApprovalPending,
-        _Form(409, "approval_pending", "The session waits", ("session_id", "run_id", "approval_ids")),
-    ),
-    (
-        errors.StoreMismatch,
-        _Form(409, "store_mismatch", "The items live elsewhere", ("session_id", "stored", "opened")),
-    ),
-    (errors.SessionChanged, _Form(409, "session_changed", "The session was changed", ("session_id",))),
-    (errors.NotParked, _Form(409, "not_parked", "The run does not wait", ("run_id", "status"))),
-    (errors.Conflict, _Form(409, "conflict", "The call lost")),
-    (
-        errors.QueueFull,
-        _Form(429, "queue_full", "Too many runs wait", ("scope", "limit"), _RETRY),
-    ),
-    (
-        errors.SchemaMismatch,
-        _Form(503, "schema_mismatch", "The database is not migrated", ("found", "expected"), _RETRY),
-    ),
-    (
-        errors.DatabaseUnavailable,
-        _Form(503, "database_unavailable", "The database did not answer", (), _RETRY),
-    ),
-    (
-        errors.StoreUnavailable,
-        _Form(503, "store_unavailable", "The session's store did not answer", ("store",), _RETRY),
-    ),
-    (errors.LeaseLost, _Form(503, "lease_lost", "It took too long", (), _RETRY)),
-    (errors.WaitTimeout, _Form(504, "wait_timeout", "The run goes on", ("run_id",))),
-)
-# a member of RFC 9457 that an attribute of an error would hide
-_RENAMED = {"status": "run_status"}
+# of each code: its status and its title
+_FORMS: Mapping[str, tuple[int, str]] = {
+    "unknown_agent": (422, "No worker has this agent"),
+    "unknown_state_version": (422, "Unknown version"),
+    "input_too_large": (413, "The input is too large"),
+    "invalid_input": (422, "A field is wrong"),
+    "not_found": (404, "There is no such thing here"),
+    "idempotency_conflict": (409, "The key belongs to another request"),
+    "session_busy": (409, "The session is busy"),
+    "session_not_empty": (409, "The session is not new"),
+    "approval_conflict": (409, "The decision lost"),
+    "approval_pending": (409, "The session waits"),
+    "store_mismatch": (409, "The items live elsewhere"),
+    "session_changed": (409, "The session was changed"),
+    "not_parked": (409, "The run does not wait"),
+    "conflict": (409, "The call lost"),
+    "queue_full": (429, "Too many runs wait"),
+    "schema_mismatch": (503, "The database is not migrated"),
+    "database_unavailable": (503, "The database did not answer"),
+    "store_unavailable": (503, "The session's store did not answer"),
+    "lease_lost": (503, "It took too long"),
+    "wait_timeout": (504, "The run goes on"),
+}
+_LATER = (429, 503)
 
 
 def problem_of(error: TurnkeeperError) -> Problem:
     """An error of ours; of one that is the operator's to mend nothing but that there is one."""
-    for kind, form in _FORMS:
-        if isinstance(error, kind):
-            more = {_RENAMED.get(name, name): _plain(getattr(error, name)) for name in form.members}
-            return Problem(form.status, form.code, form.title, str(error), more, form.headers)
-    return INTERNAL
-
-
-def _plain(value: Any) -> Json:
-    return list(value) if isinstance(value, tuple) else value
+    found = coded(error)
+    if found is None:
+        return INTERNAL
+    status, title = _FORMS[found.code]
+    headers = _RETRY if status in _LATER else {}
+    return Problem(status, found.code, title, str(error), found.members(error), headers)
 
 
 INTERNAL = Problem(

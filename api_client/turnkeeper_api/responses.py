@@ -10,8 +10,11 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from turnkeeper_api import problems
+from turnkeeper_api.access import Caller
+from turnkeeper_api.credentials import Scope
 from turnkeeper_api.problems import MEDIA_TYPE, Problem
 from turnkeeper_api.schemas import Problem as ProblemSchema
+from turnkeeper_client import RunSnapshot
 from turnkeeper_storage import errors
 from turnkeeper_storage.items import Json
 
@@ -31,6 +34,9 @@ NO_SESSION = problems.problem_of(errors.NotFound("session", "customer-42"))
 NO_AGENT = problems.problem_of(errors.NotFound("agent", "suport"))
 USED_KEY = problems.problem_of(errors.IdempotencyConflict("req-8f2", _RUN))
 PENDING = problems.problem_of(errors.ApprovalPending("customer-42", _RUN, [_APPROVAL]))
+NOT_PARKED = problems.problem_of(errors.NotParked(_RUN, "running"))
+NOT_EMPTY = problems.problem_of(errors.SessionNotEmpty("customer-42"))
+UNKNOWN_VERSION = problems.problem_of(errors.UnknownStateVersion(9, [1]))
 LOST = problems.problem_of(errors.ApprovalConflict(_APPROVAL, "approved"))
 BUSY = problems.problem_of(errors.SessionBusy("customer-42", _RUN, "running"))
 ELSEWHERE = problems.problem_of(errors.StoreMismatch("customer-42", "redis", "database"))
@@ -58,6 +64,14 @@ def written(document: Json, status: int = 200, headers: Mapping[str, str] | None
     except UnicodeEncodeError:
         body = json.dumps(document, separators=(",", ":")).encode()
     return Response(body, status, headers=dict(headers or {}), media_type="application/json")
+
+
+def run_document(caller: Caller, snapshot: RunSnapshot) -> dict[str, Json]:
+    """A run as this caller may see it: what it waits for is for those who may read approvals."""
+    document = snapshot.as_json()
+    if not caller.credential.allows(Scope.APPROVALS_READ):
+        document["approvals"] = []
+    return document
 
 
 def nothing() -> Response:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnkeeper_storage.api_keys import Scope
 from turnkeeper_storage.approvals import MAX_NOTE, DecisionKind
+from turnkeeper_storage.history_faults import FaultKind
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import ApprovalReason, ApprovalStatus, RunStatus
 from turnkeeper_storage.session_edits import EditAction
@@ -155,6 +157,29 @@ class PoppedItem(Response):
     item: JsonObject | None
 
 
+class HistoryFault(Response):
+    place: int
+    kind: FaultKind
+    type: str | None
+    item_id: str | None
+
+
+class SessionCheck(Response):
+    """`removed` of the items in `faults` were taken out; `in_use`: a run is not through with the session."""
+
+    id: str
+    items: int
+    in_use: bool
+    removed: int
+    faults: list[HistoryFault]
+
+
+class Me(Response):
+    tenant: str
+    identity: str
+    scopes: list[Scope]
+
+
 class AgentRecord(Response):
     name: str
     digest: str
@@ -274,6 +299,39 @@ class NewItems(Request):
     )
 
     items: list[JsonObject]
+
+
+class SessionImport(Request):
+    """The lines of an export; `session_id` instead of the id that they name."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"lines": ['{"turnkeeper":"session","version":1,"id":"customer-42"}']}},
+    )
+
+    lines: list[str]
+    session_id: Name | None = None
+
+
+class Repair(Request):
+    remove_unreadable: bool = False
+
+
+class MoreInput(Request):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"example": {"input": "It is the blue one."}}
+    )
+
+    input: str | list[JsonObject]
+
+
+class RunState(BaseModel):
+    """A parked run; what is in it is for `POST /v1/runs/import`, and checked there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: Any
 
 
 class SessionChange(Request):

@@ -6,6 +6,7 @@ he misses meanwhile is told as a gap, or replayed. One who takes nothing at all 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
+from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from turnkeeper_api import problems
@@ -58,6 +60,18 @@ class Streams:
             return None
         return _Stream(self._settings, events, self._give_back)
 
+    async def lines(self, begin: Callable[[], Awaitable[AsyncGenerator[str]]]) -> StreamingResponse:
+        """The response that sends these lines, whose place is taken until it is sent.
+
+        Raises Refused when there are as many as may be, and what `begin` raises.
+        """
+        self._take()
+        try:
+            return _Lines(await begin(), self._settings.api_stream_seconds, self._give_back)
+        except BaseException:
+            self._give_back()
+            raise
+
     def _take(self) -> None:
         if self._open >= self._settings.api_max_streams:
             raise Refused(problems.TOO_MANY_STREAMS)
@@ -99,6 +113,28 @@ class _Stream(EventSourceResponse):
             log.info("a reader of events took nothing for too long, and was dropped")
         finally:
             self._at_the_end()
+
+
+class _Lines(StreamingResponse):
+    """Lines for as long as a stream may last; one that is cut off has no end, and its reader sees that."""
+
+    def __init__(self, lines: AsyncGenerator[str], seconds: float, at_the_end: Callable[[], None]) -> None:
+        super().__init__(_ended(lines), media_type="application/x-ndjson")
+        self._lines = lines
+        self._seconds = seconds
+        self._at_the_end = at_the_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with contextlib.aclosing(self._lines), asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._at_the_end()
+
+
+async def _ended(lines: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    async for line in lines:
+        yield f"{line}\n"
 
 
 def written_event(event: RunEvent) -> ServerSentEvent:

@@ -72,17 +72,18 @@ class AsyncApprovals:
         self,
         approval_id: str,
         *,
-        by: str,
+        by: str | None = None,
         note: str | None = None,
         arguments: Mapping[str, Json] | str | None = None,
         sticky: bool = False,
     ) -> ApprovalSnapshot:
         """Let the call run; the last decision of a run wakes it.
 
-        `by`: who decides. `arguments` are used instead of the model's, and must fit the tool's schema.
-        `sticky`: for all calls of this tool in this run, those to come too. The same decision again gives the
-        same answer. Raises NotFound, InvalidInput, and ApprovalConflict, with `state`, for a decision that
-        lost: another one was first, its time is over, or the run has ended.
+        `by`: who decides; over HTTP the key says that, and it may be left out. `arguments` are used instead
+        of the model's, and must fit the tool's schema. `sticky`: for all calls of this tool in this run,
+        those to come too. The same decision again gives the same answer. Raises NotFound, InvalidInput, and
+        ApprovalConflict, with `state`, for a decision that lost: another one was first, its time is over, or
+        the run has ended.
         """
         limit = self.settings.max_input_bytes
         decision = decisions.approval_of(by, note, arguments, sticky, limit=limit)
@@ -91,13 +92,19 @@ class AsyncApprovals:
         return await self._decide(approval_id, decision)
 
     async def reject(
-        self, approval_id: str, *, by: str, reason: str | None = None, sticky: bool = False
+        self, approval_id: str, *, by: str | None = None, reason: str | None = None, sticky: bool = False
     ) -> ApprovalSnapshot:
         """Refuse the call; the model is told so, with the `reason`, and goes on. Otherwise as `approve`."""
         return await self._decide(approval_id, decisions.rejection_of(by, reason, sticky))
 
     async def resolve(
-        self, approval_id: str, *, by: str, outcome: str, output: Json = None, note: str | None = None
+        self,
+        approval_id: str,
+        *,
+        by: str | None = None,
+        outcome: str,
+        output: Json = None,
+        note: str | None = None,
     ) -> ApprovalSnapshot:
         """Say what became of a call in doubt, whose worker died in it.
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -26,6 +26,7 @@ from turnkeeper_storage import ids
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused, check_text, new_run
 from turnkeeper_storage.cursor import parse_cursor
 from turnkeeper_storage.doorbell import Rings
+from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import AgentRecord, NewRun, OnPaused, RunStatus, Usage
 from turnkeeper_storage.repositories import agents, runs
@@ -37,20 +38,34 @@ from turnkeeper_storage.verbs import enqueue as enqueue_verb
 from turnkeeper_storage.verbs.enqueue import Enqueued
 
 if TYPE_CHECKING:
+    import httpx2
     from celery import Celery
 
 
 class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys):
     """Enqueues runs and looks after them, for one tenant.
 
+    With a URL, `AsyncClient("https://agents.example", api_key="tk_…")`, it speaks to the HTTP API there,
+    otherwise to the database: see `RemoteClient` for what differs.
+
     Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also
     checks the database's schema. It belongs to the event loop of its first call. Every method that talks to
     the database raises DatabaseUnavailable when it does not answer, SchemaMismatch when it is not migrated.
     """
 
+    def __new__(cls, url: str | None = None, **_: object) -> Self:
+        if url is None or cls is not AsyncClient:
+            return super().__new__(cls)
+        from turnkeeper_client.remote.client import RemoteClient
+
+        return cast("Self", super().__new__(RemoteClient))
+
     def __init__(
         self,
+        url: str | None = None,
         *,
+        api_key: str | None = None,
+        http_client: httpx2.AsyncClient | None = None,
         database_url: str | None = None,
         broker_url: str | None = None,
         redis_url: str | None = None,
@@ -64,8 +79,11 @@ class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys):
     ) -> None:
         """`engine` stays the caller's. `celery`: whose broker carries the wake-ups; `doorbell` replaces both.
 
-        Raises ConfigurationError for a setting that is wrong.
+        `url`: of an HTTP API; then only `api_key` (else TURNKEEPER_API_KEY), `settings` and `http_client`,
+        which stays the caller's, are taken. Raises ConfigurationError for a setting that is wrong.
         """
+        if url is not None or api_key is not None or http_client is not None:
+            raise ConfigurationError("url: is not given, and api_key and http_client are for an HTTP API")
         self.settings = _settled(
             settings,
             database_url=database_url,

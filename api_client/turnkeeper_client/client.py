@@ -71,13 +71,17 @@ class _Running:
 class Client(Approvals, Sessions, Keys):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
+    With a URL, `Client("https://agents.example", api_key="tk_…")`, it speaks to the HTTP API there.
+
     Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
     own at its first call. `close` it, use `with`, or leave it to the end of the process.
     """
 
     def __init__(
         self,
+        url: str | None = None,
         *,
+        api_key: str | None = None,
         database_url: str | None = None,
         broker_url: str | None = None,
         redis_url: str | None = None,
@@ -95,6 +99,8 @@ class Client(Approvals, Sessions, Keys):
         if engine is not None and database_url is None:
             database_url = engine.url.render_as_string(hide_password=False)
         first = AsyncClient(
+            url,
+            api_key=api_key,
             database_url=database_url,
             broker_url=broker_url,
             redis_url=redis_url,
@@ -105,7 +111,12 @@ class Client(Approvals, Sessions, Keys):
         self.settings = first.settings
         self.tenant = first.tenant
         self._make: Callable[[], AsyncClient] = lambda: AsyncClient(
-            settings=first.settings, celery=celery, session_factory=session_factory, doorbell=doorbell
+            url,
+            api_key=api_key,
+            settings=first.settings,
+            celery=celery,
+            session_factory=session_factory,
+            doorbell=doorbell,
         )
         self._running: _Running | None = None
         self._finalizer: weakref.finalize[..., Client] | None = None

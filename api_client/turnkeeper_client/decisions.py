@@ -53,21 +53,21 @@ def check_approval_status(value: ApprovalStatus | str | None) -> ApprovalStatus 
 
 
 def approval_of(
-    by: str, note: str | None, arguments: Mapping[str, Json] | str | None, sticky: bool, *, limit: int
+    by: str | None, note: str | None, arguments: Mapping[str, Json] | str | None, sticky: bool, *, limit: int
 ) -> Decision:
     """The decision to approve; `limit` is of the arguments, in bytes. Raises InvalidInput, InputTooLarge."""
     text = None if arguments is None else _as_text(in_one_form(arguments), "arguments", limit)
     return _checked(DecisionKind.APPROVE, by, note, arguments=text, sticky=check_flag(sticky, "sticky"))
 
 
-def rejection_of(by: str, reason: str | None, sticky: bool) -> Decision:
+def rejection_of(by: str | None, reason: str | None, sticky: bool) -> Decision:
     """The decision to reject. Raises InvalidInput."""
     if reason is not None and not isinstance(reason, str):
         raise InvalidInput("reason", f"is {type(reason).__name__}", "use a text")
     return _checked(DecisionKind.REJECT, by, reason, sticky=check_flag(sticky, "sticky"))
 
 
-def resolution_of(by: str, outcome: str, output: Json, note: str | None, *, limit: int) -> Decision:
+def resolution_of(by: str | None, outcome: str, output: Json, note: str | None, *, limit: int) -> Decision:
     """What became of a call in doubt; `output` is a text, or is stored as JSON. Raises InvalidInput."""
     known = {kind.value: kind for kind in IN_DOUBT_KINDS}
     if str(outcome) not in known:
@@ -91,13 +91,15 @@ def check_added(value: str | list[Item], *, limit: int) -> list[Item]:
 
 def _checked(
     kind: DecisionKind,
-    by: str,
+    by: str | None,
     note: str | None,
     *,
     arguments: str | None = None,
     sticky: bool = False,
     output: str | None = None,
 ) -> Decision:
+    if by is None:
+        raise InvalidInput("by", "is missing", "say who decides")
     if note is not None and not isinstance(note, str):
         raise InvalidInput("note", f"is {type(note).__name__}", "use a text")
     return check_decision(Decision(kind, by, note, arguments, sticky, output))

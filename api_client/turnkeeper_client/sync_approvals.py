@@ -44,7 +44,7 @@ class Approvals(ABC):
         self,
         approval_id: str,
         *,
-        by: str,
+        by: str | None = None,
         note: str | None = None,
         arguments: Mapping[str, Json] | str | None = None,
         sticky: bool = False,
@@ -55,13 +55,19 @@ class Approvals(ABC):
         )
 
     def reject(
-        self, approval_id: str, *, by: str, reason: str | None = None, sticky: bool = False
+        self, approval_id: str, *, by: str | None = None, reason: str | None = None, sticky: bool = False
     ) -> ApprovalSnapshot:
         """See `AsyncClient.reject`."""
         return self._run(lambda client: client.reject(approval_id, by=by, reason=reason, sticky=sticky))
 
     def resolve(
-        self, approval_id: str, *, by: str, outcome: str, output: Json = None, note: str | None = None
+        self,
+        approval_id: str,
+        *,
+        by: str | None = None,
+        outcome: str,
+        output: Json = None,
+        note: str | None = None,
     ) -> ApprovalSnapshot:
         """See `AsyncClient.resolve`."""
         return self._run(

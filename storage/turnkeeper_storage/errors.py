@@ -20,6 +20,8 @@
     ├── SchemaMismatch                the database is not migrated, or migrated further than the code
     ├── DatabaseUnavailable           the database did not answer; nothing is known to be written
     ├── StoreUnavailable              a session's store outside the database did not answer
+    ├── ApiUnavailable                the HTTP API did not answer; what was asked for may or may not stand
+    ├── ApiRefused                    the HTTP API refused a request for another reason, e.g. its key
     ├── WaitTimeout                   `wait` ended before the run did; carries the last snapshot
     ├── LeaseLost                     a worker's write was refused by the fence
     └── RunFailure                    a run cannot go on: code and message, stored in the run
@@ -245,6 +247,31 @@ class StoreUnavailable(TurnkeeperError):
         )
         self.store = store
         self.fault = fault
+
+
+class ApiUnavailable(TurnkeeperError):
+    """The HTTP API did not answer. What was asked for may or may not stand: repeat with the same key.
+
+    The text names the kind of fault, never a URL.
+    """
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"the HTTP API did not answer ({fault}); see that it runs, and repeat")
+        self.fault = fault
+
+
+class ApiRefused(TurnkeeperError):
+    """The HTTP API refused a request for a reason that is no other error of ours, e.g. a key without a scope.
+
+    `status` of HTTP; `code` as the API told it, None when something else answered; `request_id`: in its log.
+    """
+
+    def __init__(self, status: int, code: str | None, detail: str, request_id: str | None) -> None:
+        named = f"{code}: " if code else ""
+        super().__init__(f"the HTTP API refused the request ({status}): {named}{detail}")
+        self.status = status
+        self.code = code
+        self.request_id = request_id
 
 
 class WaitTimeout(TurnkeeperError, TimeoutError):

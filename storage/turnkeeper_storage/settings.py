@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     api_stream_seconds: float = Field(
         default=3600.0, gt=0, description="how long one stream lasts; its reader comes back for the rest"
     )
+    api_key: SecretStr | None = Field(default=None, description="what a client of the HTTP API sends")
     api_max_streams: int = Field(default=2000, ge=1, description="streams and waits at once per process")
 
     # the model

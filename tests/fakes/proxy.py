@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ class Proxy:
         self._answers.set()
         self._left: int | None = None
         self._to_lose = 0
+        self._sizes: Iterator[int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.lost = 0
@@ -63,9 +65,13 @@ class Proxy:
         """Break connections after so many further bytes of requests."""
         self._left = size
 
+    def cut_answers_at(self, sizes: Iterator[int]) -> None:
+        """Break each new connection after the next of these sizes, in bytes of its answers."""
+        self._sizes = sizes
+
     def mend(self) -> None:
         """Cut no more."""
-        self._left = None
+        self._left = self._sizes = None
 
     def lose_answers(self, count: int) -> None:
         """Break the connection in place of the next answers."""
@@ -107,10 +113,11 @@ class Proxy:
         back: asyncio.StreamWriter,
     ) -> None:
         self._writers |= {writer, back}
+        most = None if self._sizes is None else next(self._sizes)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass(reader, back, is_answer=False))
-                group.create_task(self._pass(there, writer, is_answer=True))
+                group.create_task(self._pass(reader, back, is_answer=False, most=None))
+                group.create_task(self._pass(there, writer, is_answer=True, most=most))
         except* (OSError, _Cut):
             pass
         finally:
@@ -118,7 +125,12 @@ class Proxy:
             back.close()
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        is_answer: bool,
+        most: int | None,
     ) -> None:
         while data := await reader.read(65_536):
             gate = self._answers if is_answer and self._open.is_set() else self._open
@@ -129,7 +141,13 @@ class Proxy:
                 self._to_lose -= 1
                 self.lost += 1
                 raise _Cut
-            if not is_answer and self._left is not None:
+            if most is not None:
+                writer.write(data[:most])
+                most -= len(data)
+                if most <= 0:
+                    await writer.drain()
+                    raise _Cut
+            elif not is_answer and self._left is not None:
                 writer.write(data[: self._left])
                 self._left -= len(data)
                 if self._left <= 0:

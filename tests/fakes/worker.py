@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from sqlalchemy import literal, update
@@ -43,6 +44,11 @@ from turnkeeper_worker.session_stores import session_opener
 from turnkeeper_worker.slots import QueueChange
 from turnkeeper_worker.tool_threads import ToolThreads
 from turnkeeper_worker.watchdog import watching
+
+# how the tests of a folder reach their workers
+OVER_HTTP: ContextVar[bool] = ContextVar("OVER_HTTP", default=False)
+# whom decisions and edits over HTTP are recorded as
+ANA = "ana@shop.example"
 
 
 @dataclass(slots=True)
@@ -123,6 +129,20 @@ class Worker:
         return await self.client.session(session_id).get_items()
 
 
+@contextlib.asynccontextmanager
+async def over_the_api(client: AsyncClient) -> AsyncIterator[AsyncClient]:
+    """A client that reaches the same through a served HTTP API, with a key of ANA's for everything."""
+    from tests.fakes.api import serving
+    from turnkeeper_api import create_app
+
+    key = await client.create_api_key(ANA, ["admin"])
+    async with (
+        serving(create_app(client=client)) as url,
+        AsyncClient(url, api_key=key.text, settings=client.settings) as caller,
+    ):
+        yield caller
+
+
 async def _end_lease(uow: UnitOfWork, session_id: str) -> None:
     ended = {"lease_until": after(literal(-1.0, SECONDS))}
     key = ids.session_key("default", session_id)
@@ -142,12 +162,15 @@ async def running_worker(
     before_persist: BeforePersist | None = None,
     delivers: bool = True,
     starts: bool = True,
+    over_http: bool | None = None,
     **settings: object,
 ) -> AsyncIterator[Worker]:
     """A worker until the block ends. Sweeps come once at the start, then not before a minute is over.
 
-    `delivers=False`: bells are noted and not heard. `starts=False`: no heartbeat and no sweep.
+    `delivers=False`: bells are noted and not heard. `starts=False`: no heartbeat and no sweep. `over_http`:
+    its client speaks to an HTTP API before the same database; None: as OVER_HTTP says.
     """
+    over_http = OVER_HTTP.get() if over_http is None else over_http
     fixed = {
         "sweep_seconds": 60.0,
         "model_retries": 0,
@@ -199,7 +222,11 @@ async def running_worker(
         if delivers:
             # a bell that is rung while the host stops is for another worker
             bell.listener = lambda key: None if host.is_stopping else host.ring(key)
-        client = await stack.enter_async_context(AsyncClient(settings=app.settings, doorbell=bell))
+        client = await stack.enter_async_context(
+            AsyncClient(settings=app.settings, doorbell=bell, session_factory=session_factory)
+        )
+        if over_http:
+            client = await stack.enter_async_context(over_the_api(client))
         stack.enter_context(watching(app.settings.watchdog_seconds))
         if starts:
             host.start()

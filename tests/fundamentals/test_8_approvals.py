@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes.model_server import ScriptedModel
 from tests.fakes.replies import calls, text
-from tests.fakes.worker import Worker, running_worker, shown, texts
+from tests.fakes.worker import ANA, Worker, running_worker, shown, texts
 from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_worker.agents import Agent
@@ -70,7 +70,7 @@ async def test_a_run_waits_for_a_person_and_holds_nothing_meanwhile(migrated_url
         assert shop.refunds == []
         assert texts(await worker.history("customer-42")) == ASKED  # a reader sees what is being asked
 
-        await worker.client.approve(waiting.approvals[0].id, by="ana@shop.example", note="checked")
+        await worker.client.approve(waiting.approvals[0].id, by=ANA, note="checked")
         done = await worker.client.wait(waiting.id, 10)
 
         assert done.output == "Done."
@@ -86,7 +86,7 @@ async def test_a_rejected_call_is_told_to_the_model_and_the_run_goes_on(migrated
         running_worker(migrated_url, model, agents=[support], deps=shop) as worker,
     ):
         waiting = await parked(worker)
-        await worker.client.reject(waiting.approvals[0].id, by="ana@shop.example")
+        await worker.client.reject(waiting.approvals[0].id, by=ANA)
         done = await worker.client.wait(waiting.id, 10)
 
         assert done.output == "Sorry."
@@ -108,10 +108,10 @@ async def test_what_needs_nobody_runs_at_once_and_outputs_keep_the_models_order(
         waiting = await parked(worker)
         assert shop.lookups == ["7"]
         first, second = waiting.approvals
-        await worker.client.approve(first.id, by="ana")
+        await worker.client.approve(first.id, by=ANA)
         still = await worker.client.get(waiting.id)
         assert still.status is RunStatus.AWAITING_APPROVAL
-        await worker.client.reject(second.id, by="ana", reason="too much")
+        await worker.client.reject(second.id, by=ANA, reason="too much")
         await worker.client.wait(waiting.id, 10)
 
         outputs = ["= refunded 5", "= delivered", "= Tool execution was not approved. Reason: too much"]
@@ -128,7 +128,7 @@ async def test_a_function_says_which_calls_need_a_person(migrated_url: str) -> N
         waiting = await parked(worker)
 
         assert [one.arguments for one in waiting.approvals] == [{"amount": 50}]
-        await worker.client.approve(waiting.approvals[0].id, by="ana", arguments={"amount": 20})
+        await worker.client.approve(waiting.approvals[0].id, by=ANA, arguments={"amount": 20})
         await worker.client.wait(waiting.id, 10)
         assert shown(model.requests[2])[-1] == "= voucher of 20"
 
@@ -140,7 +140,7 @@ async def test_a_sticky_decision_stands_for_the_rest_of_the_run(migrated_url: st
         running_worker(migrated_url, model, agents=[support], deps=shop) as worker,
     ):
         waiting = await parked(worker)
-        await worker.client.approve(waiting.approvals[0].id, by="ana", sticky=True)
+        await worker.client.approve(waiting.approvals[0].id, by=ANA, sticky=True)
         done = await worker.client.wait(waiting.id, 10)
 
         assert done.status is RunStatus.COMPLETED
@@ -158,7 +158,7 @@ async def test_a_run_behind_a_pause_starts_after_it_in_order(migrated_url: str) 
             for message in ("Thanks", "Bye")
         ]
         assert len(model.requests) == 1
-        await worker.client.approve(waiting.approvals[0].id, by="ana")
+        await worker.client.approve(waiting.approvals[0].id, by=ANA)
         for run in after:
             await run.wait(timeout=10)
 

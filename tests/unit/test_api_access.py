@@ -20,6 +20,7 @@ from turnkeeper_storage.settings import load_settings
 HELLO = {"session_id": "new", "input": "Hello", "agent": "support"}
 ITEMS = {"items": [{"role": "user", "content": "Hi"}]}
 APPROVE = {"decision": "approve"}
+EXPORTED = '{"turnkeeper": "session", "version": 1, "id": "moved"}'
 ANY = "any"
 NONE = "none"
 
@@ -65,6 +66,16 @@ TABLE = [
     Row("DELETE", f"{SESSION}/items", Scope.SESSIONS, 409, 204),
     Row("POST", f"{SESSION}/items/pop", Scope.SESSIONS, 409, 200),
     Row("GET", "/v1/edits", Scope.ADMIN, 200, 200),
+    Row("POST", f"{RUN}/input", Scope.RUNS, 200, 404, {"input": "It is the blue one."}),
+    Row("GET", f"{RUN}/state", Scope.ADMIN, 200, 404),
+    Row("POST", "/v1/runs/import", Scope.ADMIN, 422, 422, {"version": 99}),
+    Row("GET", f"{SESSION}/usage", Scope.RUNS, 200, 200),
+    Row("GET", f"{SESSION}/export", Scope.SESSIONS, 200, 404),
+    Row("POST", "/v1/sessions/import", Scope.SESSIONS, 201, 201, {"lines": [EXPORTED]}),
+    Row("GET", f"{SESSION}/check", Scope.SESSIONS, 200, 404),
+    # the session is parked
+    Row("POST", f"{SESSION}/repair", Scope.SESSIONS, 409, 404, {}),
+    Row("GET", "/v1/me", ANY, 200, 200),
     Row("GET", "/v1/agents", ANY, 200, 200),
     Row("GET", "/v1/agents/{name}", ANY, 404, 404),
     Row("GET", "/livez", NONE, 200, 200),

@@ -135,11 +135,8 @@ def _add_waiting(router: APIRouter, guarded: Any, streams: Streams, longest: flo
 
 
 def _run(caller: Caller, snapshot: Snapshot, status: int = 200) -> Response:
-    document = snapshot.as_json()
-    if not caller.credential.allows(Scope.APPROVALS_READ):
-        document["approvals"] = []
     headers = {"Location": f"{PREFIX}/{snapshot.id}"} if status == 201 else None
-    return written(document, status, headers)
+    return written(responses.run_document(caller, snapshot), status, headers)
 
 
 def _key(given: str | None) -> str | None:

@@ -1,0 +1,1 @@
+"""The client of the HTTP API, for backends that may not reach the database."""
