@@ -109,10 +109,15 @@ class Following:
             try:
                 async with asyncio.timeout_at(deadline):
                     while not _is_settled(status):
-                        await feed.wait(patience.seconds(is_live=feed.is_live))
-                        _, newest, _ = feed.take()
+                        has_news = await feed.wait(patience.seconds(is_live=feed.is_live))
+                        must_look, newest, _ = feed.take()
                         if newest:
                             patience.heard()
+                        if has_news and not must_look and feed.settles is not None:
+                            # told, and committed: nothing to ask for, or all of it
+                            if feed.settles:
+                                return
+                            continue
                         status = await self._status(key, run_id)
             except TimeoutError:
                 raise WaitTimeout(run_id, status.value, timeout) from None

@@ -15,7 +15,7 @@ from typing import Any
 
 from turnkeeper_storage.cursor import Cursor
 from turnkeeper_storage.errors import TurnkeeperError
-from turnkeeper_storage.live import LiveDelta, channel, read_entry, read_message, stream_key
+from turnkeeper_storage.live import LiveDelta, News, channel, read_entry, read_message, stream_key
 from turnkeeper_storage.live_wire import Wire, WireLost
 
 FIRST_PAUSE = 0.1
@@ -52,6 +52,8 @@ class Feed:
         self._newest = 0
         self._must_look = False
         self.is_live = False
+        # of the newest event that was heard of: whether the run stands still with it; None: unknown
+        self.settles: bool | None = None
 
     async def wait(self, seconds: float | None) -> bool:
         """Whether something was heard within so many seconds; None for as long as it takes."""
@@ -86,9 +88,10 @@ class Feed:
         self._must_look = True
         self._news.set()
 
-    def hear_of(self, n: int) -> None:
-        """Durable event `n` is committed."""
-        self._newest = max(self._newest, n)
+    def hear_of(self, news: News) -> None:
+        """A durable event is committed."""
+        if news.n >= self._newest:
+            self._newest, self.settles = news.n, news.settles
         self._news.set()
 
     def hear(self, deltas: list[LiveDelta]) -> None:
@@ -225,7 +228,7 @@ class Hub:
                 return
             said = read_message(payload)
             for feed in feeds if said is not None else ():
-                if isinstance(said, int):
+                if isinstance(said, News):
                     feed.hear_of(said)
                 elif said:
                     feed.hear(said)

@@ -23,6 +23,7 @@ from turnkeeper_storage.transitions import END_EVENTS
 
 KINDS = ("text", "arguments", "reasoning")
 _TERMINAL = frozenset(END_EVENTS.values())
+_SETTLING = _TERMINAL | {EventType.APPROVAL_REQUESTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,24 @@ class LiveDelta:
     index: int = 0
 
 
-# What a channel's message says: durable event `n` is committed, or these deltas came.
-Message: TypeAlias = int | list[LiveDelta]
+@dataclass(frozen=True, slots=True)
+class News:
+    """Durable event `n` is committed. `settles`: with it the run has ended, or waits for a person.
+
+    None: a process of an older release does not say.
+    """
+
+    n: int
+    settles: bool | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> News:
+        """What is told of an event."""
+        return cls(event.n, event.type in _SETTLING)
+
+
+# What a channel's message says: a durable event is committed, or these deltas came.
+Message: TypeAlias = News | list[LiveDelta]
 
 
 def stream_key(prefix: str, run_id: str) -> str:
@@ -68,9 +85,9 @@ def entry_of(delta: LiveDelta) -> dict[str, str]:
     return fields
 
 
-def told(n: int) -> str:
-    """The message: durable event `n` is committed."""
-    return json.dumps({"n": n})
+def told(news: News) -> str:
+    """The message: a durable event is committed."""
+    return json.dumps({"n": news.n, "settles": news.settles})
 
 
 def given(deltas: Sequence[LiveDelta]) -> str:
@@ -83,7 +100,8 @@ def read_message(payload: bytes) -> Message | None:
     try:
         value = json.loads(payload)
         if "n" in value:
-            return int(value["n"])
+            settles = value.get("settles")
+            return News(int(value["n"]), settles if isinstance(settles, bool) else None)
         return [read_entry(fields) for fields in value["deltas"]]
     except (ValueError, TypeError, KeyError, AttributeError, TurnkeeperError):
         return None

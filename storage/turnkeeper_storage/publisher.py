@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from turnkeeper_storage.lazy_imports import import_once
-from turnkeeper_storage.live import channel, told
+from turnkeeper_storage.live import News, channel, told
 from turnkeeper_storage.model import Event, EventType
 from turnkeeper_storage.settings import Settings
 
@@ -53,7 +53,7 @@ class Publisher:
         self._prefix = prefix
         self._timeout = timeout
         self._coalesce = coalesce
-        self._told: dict[str, int] = {}
+        self._told: dict[str, News] = {}
         self._cancels: dict[str, None] = {}
         self._sources: dict[Source, None] = {}
         self._work = asyncio.Event()
@@ -75,7 +75,7 @@ class Publisher:
         for event in events:
             # nobody can follow a run before it is there
             if event.type is not EventType.QUEUED:
-                self._told[event.run_id] = max(event.n, self._told.get(event.run_id, 0))
+                self._keep(event.run_id, News.of(event))
         if self._told:
             self._wake()
 
@@ -150,7 +150,7 @@ class Publisher:
         sources, self._sources = self._sources, {}
         commands = [command for source in sources for command in source.take()]
         commands += [("PUBLISH", cancel_channel(self._prefix), run_id) for run_id in cancels]
-        commands += [("PUBLISH", channel(self._prefix, run_id), told(n)) for run_id, n in news.items()]
+        commands += [("PUBLISH", channel(self._prefix, run_id), told(one)) for run_id, one in news.items()]
         is_sent = False
         try:
             await self._send(commands)
@@ -164,15 +164,20 @@ class Publisher:
         self._is_away = not is_sent
         return is_sent
 
-    def _failed(self, error: Exception, news: dict[str, int]) -> None:
+    def _failed(self, error: Exception, news: dict[str, News]) -> None:
         if not self._is_away:
             log.warning("live events are not sent (%s): readers poll the database", type(error).__name__)
         self._is_away = True
-        for run_id, n in news.items():
+        for run_id, one in news.items():
             if len(self._told) < MAX_TOLD:
-                self._told[run_id] = max(n, self._told.get(run_id, 0))
+                self._keep(run_id, one)
         # also without news: whether Redis is back is tried again
         self._work.set()
+
+    def _keep(self, run_id: str, news: News) -> None:
+        known = self._told.get(run_id)
+        if known is None or known.n < news.n:
+            self._told[run_id] = news
 
     async def _send(self, commands: Sequence[Command]) -> None:
         for start in range(0, len(commands), MAX_BATCH):

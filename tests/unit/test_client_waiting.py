@@ -1,75 +1,91 @@
-"""`wait` while somebody decides: what it returns is settled, or the time is over."""
+"""What a waiter asks the database for: as little as what it heard allows."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from typing import Any, cast
 
 import pytest
 
-from tests.fakes.bell import Bell
-from tests.fakes.model_server import ScriptedModel
-from tests.fakes.replies import calls, text
-from tests.fakes.worker import Worker, running_worker
-from turnkeeper_client import AsyncClient, RunSnapshot
-from turnkeeper_storage import ids
-from turnkeeper_storage.errors import WaitTimeout
+from tests.fakes.wait import eventually
+from tests.unit.test_api_documents import RUN
+from turnkeeper_client.backend import Backend
+from turnkeeper_client.following import Following
+from turnkeeper_client.live_reader import Feed
+from turnkeeper_client.snapshots import RunSnapshot
+from turnkeeper_storage.live import News
 from turnkeeper_storage.model import RunStatus
-from turnkeeper_worker.agents import Agent
-from turnkeeper_worker.tools import tool
 
 
-@tool(needs_approval=True)
-async def pay() -> str:
-    """Pay."""
-    return "paid"
+class Standing:
+    """A backend whose run stands as it is said; `asked` counts the looks at its status."""
+
+    def __init__(self) -> None:
+        self.feed_heard = Feed(None, "run_1", deltas=False)
+        self.feed_heard.is_live = True
+        self.status_now = RunStatus.RUNNING
+        self.asked = 0
+
+    async def status(self, key: str, run_id: str, tenant: str) -> RunStatus:
+        self.asked += 1
+        return self.status_now
+
+    def feed(self, run_id: str, *, deltas: bool) -> Feed:
+        return self.feed_heard
 
 
-support = Agent(name="support", model="gpt-5.2", tools=[pay])
+@pytest.fixture
+def standing() -> Standing:
+    return Standing()
 
 
-class DecidedInBetween(AsyncClient):
-    """Between the two looks of its `wait` somebody approves; `then` is called after the second."""
+def wait(standing: Standing, looks: list[str]) -> asyncio.Task[RunSnapshot]:
+    async def look(run_id: str) -> RunSnapshot:
+        looks.append(run_id)
+        return RUN
 
-    seen: list[RunStatus]
-    then: Callable[[], None]
-
-    async def _snapshot(self, run_id: str) -> RunSnapshot:
-        for approval in (await self.approvals(run_id=run_id)).approvals:
-            await self.approve(approval.id, by="ana")
-        found = await super()._snapshot(run_id)
-        self.seen.append(found.status)
-        self.then()
-        return found
+    following = Following(cast(Backend, cast(Any, standing)), "default")
+    return asyncio.create_task(following.settled("k", "run_1", 20, look))
 
 
-@asynccontextmanager
-async def parked(url: str) -> AsyncIterator[tuple[Worker, DecidedInBetween, str]]:
-    """A worker that hears no bell, a client, and a run that waits for an approval."""
-    async with (
-        ScriptedModel(calls(("pay", {})), text("done")) as model,
-        running_worker(url, model, agents=[support], delivers=False) as worker,
-        DecidedInBetween(database_url=url, doorbell=Bell()) as client,
-    ):
-        run = await worker.client.enqueue("s", "hello", agent="support")
-        worker.host.ring(ids.session_key("default", "s"))
-        assert (await run.wait(10)).status is RunStatus.AWAITING_APPROVAL
-        client.seen, client.then = [], lambda: None
-        yield worker, client, run.id
-        worker.host.ring(ids.session_key("default", "s"))
-        assert (await run.wait(10)).output == "done"
+async def test_who_is_told_that_the_run_ended_asks_once_for_all_of_it(standing: Standing) -> None:
+    looks: list[str] = []
+    waiting = wait(standing, looks)
+    await eventually(lambda: standing.asked == 1)
+    standing.feed_heard.hear_of(News(2, settles=False))
+    standing.feed_heard.hear_of(News(4, settles=True))
+    assert await waiting == RUN
+    assert (standing.asked, looks) == (1, ["run_1"])
 
 
-async def test_a_wait_goes_on_when_a_decision_comes_between_its_looks(migrated_url: str) -> None:
-    async with parked(migrated_url) as (worker, client, run_id):
-        client.then = lambda: worker.host.ring(ids.session_key("default", "s"))
-        done = await client.wait(run_id, 10)
-        assert done.output == "done"
-        assert client.seen == [RunStatus.QUEUED, RunStatus.COMPLETED]
+async def test_who_is_told_that_the_run_goes_on_asks_for_nothing(standing: Standing) -> None:
+    looks: list[str] = []
+    waiting = wait(standing, looks)
+    await eventually(lambda: standing.asked == 1)
+    for n in range(2, 6):
+        standing.feed_heard.hear_of(News(n, settles=False))
+        await eventually(lambda: not standing.feed_heard._news.is_set())
+    assert standing.asked == 1
+    standing.feed_heard.hear_of(News(6, settles=True))
+    await waiting
 
 
-async def test_a_wait_that_goes_on_ends_with_its_time(migrated_sqlite: str) -> None:
-    async with parked(migrated_sqlite) as (_, client, run_id):
-        with pytest.raises(WaitTimeout, match=r"still queued after 0\.2 s"):
-            await client.wait(run_id, 0.2)
-        assert client.seen == [RunStatus.QUEUED]
+async def test_who_is_told_by_an_older_release_looks_each_time(standing: Standing) -> None:
+    looks: list[str] = []
+    waiting = wait(standing, looks)
+    await eventually(lambda: standing.asked == 1)
+    standing.feed_heard.hear_of(News(2))
+    await eventually(lambda: standing.asked == 2)
+    standing.status_now = RunStatus.COMPLETED
+    standing.feed_heard.hear_of(News(4))
+    assert await waiting == RUN
+
+
+async def test_who_may_have_missed_something_looks_whatever_was_told(standing: Standing) -> None:
+    looks: list[str] = []
+    waiting = wait(standing, looks)
+    await eventually(lambda: standing.asked == 1)
+    standing.status_now = RunStatus.COMPLETED
+    standing.feed_heard.hear_of(News(2, settles=False))
+    standing.feed_heard.look(is_live=False)
+    assert await waiting == RUN

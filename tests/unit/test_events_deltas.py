@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from turnkeeper_storage.cursor import Cursor
-from turnkeeper_storage.live import channel, read_message, stream_key, told
+from turnkeeper_storage.live import News, channel, read_message, stream_key, told
 from turnkeeper_storage.model import Event, EventType
 from turnkeeper_storage.publisher import CLIENT_NAME, Command, Publisher, live_publisher
 from turnkeeper_storage.settings import load_settings
@@ -142,8 +142,8 @@ async def test_news_goes_out_before_the_publisher_closes(redis_url: str) -> None
         await publisher.aclose()
         message = listener.get_message(timeout=5)
         assert message is not None
-        # the newest index says all
-        assert json.loads(message["data"]) == {"n": 3}
+        # the newest event says all
+        assert json.loads(message["data"]) == {"n": 3, "settles": True}
         assert listener.get_message(timeout=0.05) is None
 
 
@@ -209,5 +209,16 @@ def test_a_message_that_is_none_of_ours_says_nothing(payload: bytes) -> None:
     assert read_message(payload) is None
 
 
-def test_a_message_of_a_durable_event_names_its_index() -> None:
-    assert read_message(told(7).encode()) == 7
+@pytest.mark.parametrize(
+    ("event", "settles"),
+    [(EventType.STARTED, False), (EventType.APPROVAL_REQUESTED, True), (EventType.FAILED, True)],
+)
+def test_a_message_of_a_durable_event_names_its_index_and_whether_the_run_stands_still(
+    event: EventType, settles: bool
+) -> None:
+    news = News.of(Event("run_1", 7, event, {}))
+    assert read_message(told(news).encode()) == news == News(7, settles)
+
+
+def test_a_message_of_an_older_release_does_not_say_whether_the_run_stands_still() -> None:
+    assert read_message(b'{"n": 7}') == News(7, None)
