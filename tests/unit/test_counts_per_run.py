@@ -30,7 +30,7 @@ GATED = plan("pay")
 # by verb: at most so many transactions, statements (of many rows, one for each), round trips
 # (what only reads has no transaction around it: each statement is one)
 ENQUEUE, CLAIM, HISTORY = (1, 2, 4), (1, 3, 5), (1, 1, 1)
-CHECKPOINT, TOOL_OUTPUT, LOAD = (1, 4, 6), (1, 1, 1), (2, 2, 2)
+CHECKPOINT, TOOL_OUTPUT, LOAD = (1, 4, 6), (1, 1, 1), (1, 1, 1)
 COSTS: dict[str, Most] = {
     ONE_TURN: {"enqueue": ENQUEUE, "claim": CLAIM, "get_items": HISTORY, "finish": (1, 3, 5)},
     TOOL_TURN: {
@@ -59,12 +59,12 @@ COSTS: dict[str, Most] = {
 }
 # the run that GATED parked, from the decision on; a claim of a run that was at work before tells no event
 APPROVED: Most = {
-    "decide": (1, 5, 7),
+    "decide": (1, 5, 6),
     "claim": (1, 3, 5),
     "_load_progress": LOAD,
     "start_call": (1, 1, 1),
     "settle_call": TOOL_OUTPUT,
-    "finish": (1, 4, 6),
+    "finish": (1, 3, 5),
 }
 # a run that finds its session busy, with the finish of the run before: that has its claim, and no release
 CHAINED: Most = {"enqueue": ENQUEUE, "get_items": HISTORY, "finish": (2, 8, 12)}

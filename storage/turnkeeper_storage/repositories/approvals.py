@@ -13,6 +13,7 @@ from sqlalchemy import (
     Row,
     bindparam,
     case,
+    exists,
     func,
     insert,
     literal,
@@ -231,6 +232,11 @@ def _later(instant: datetime, seconds: float) -> ColumnElement[Any]:
     """The later of an instant and so many seconds from now."""
     given = literal(instant, type_=Instant())
     return case((_in(seconds) > given, _in(seconds)), else_=given)
+
+
+def has_pending(key: ColumnElement[str], run_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a run waits for somebody, for a statement about its row."""
+    return exists(select(A.id).where(A.session_key == key, A.run_id == run_id, A.status == PENDING))
 
 
 _DECIDE = (

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Executable, Row, bindparam, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    bindparam,
+    insert,
+    null,
+    select,
+    type_coerce,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage.items import Item, digest
@@ -60,9 +71,6 @@ _LIST = (
     .where(T.session_key == _KEY, T.run_id == _RUN)
     .order_by(T.turn)
 )
-_LIST_WITH_VERSION = _LIST.add_columns(runs.c.state_version).join(
-    runs, (runs.c.session_key == T.session_key) & (runs.c.id == T.run_id)
-)
 
 
 async def list_turns(uow: UnitOfWork, key: str, run_id: str) -> list[Turn]:
@@ -70,13 +78,7 @@ async def list_turns(uow: UnitOfWork, key: str, run_id: str) -> list[Turn]:
     return [_as_turn(row) for row in await uow.execute(_LIST, {"b_key": key, "b_run_id": run_id})]
 
 
-async def list_with_version(uow: UnitOfWork, key: str, run_id: str) -> tuple[int | None, list[Turn]]:
-    """`list_turns`, and the version that the run's checkpoints are written in: None when it has none."""
-    rows = (await uow.execute(_LIST_WITH_VERSION, {"b_key": key, "b_run_id": run_id})).all()
-    return rows[0][5] if rows else None, [_as_turn(row) for row in rows]
-
-
-def _as_turn(row: Row[*tuple[Any, ...]]) -> Turn:
+def _as_turn(row: Sequence[Any]) -> Turn:
     return Turn(row[0], row[1], row[2], Usage.from_json(row[3]), row[4] or [])
 
 
@@ -147,6 +149,32 @@ def as_call(row: Sequence[Any]) -> ToolCall:
     return ToolCall(
         row[0], row[1], row[2], row[3], row[4], CallStatus(row[5]), row[6], bool(row[7]), row[8], row[9]
     )
+
+
+_TURN = (T.turn, T.response_id, T["items"], T.usage, T.added)
+
+
+def _absent(columns: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [type_coerce(null(), column.type).label(f"no_{place}") for place, column in enumerate(columns)]
+
+
+# turns, each with the version, and calls, as rows of one statement: a second round trip costs more
+_PROGRESS = union_all(
+    select(runs.c.state_version, *_TURN, *_absent(CALL))
+    .join_from(turns, runs, (runs.c.session_key == T.session_key) & (runs.c.id == T.run_id))
+    .where(T.session_key == _KEY, T.run_id == _RUN),
+    select(*_absent((runs.c.state_version, *_TURN)), *CALL).where(C.session_key == _KEY, C.run_id == _RUN),
+)
+
+
+async def progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[int | None, list[Turn], list[ToolCall]]:
+    """`list_turns` and `list_calls` at once, behind the version of what was written: None for nothing."""
+    rows = (await uow.execute(_PROGRESS, {"b_key": key, "b_run_id": run_id})).all()
+    first_of_call = len(_TURN) + 1
+    taken = sorted((_as_turn(row[1:]) for row in rows if row[1] is not None), key=lambda turn: turn.turn)
+    calls = [as_call(row[first_of_call:]) for row in rows if row[1] is None]
+    version = next((row[0] for row in rows if row[1] is not None), None)
+    return version, taken, sorted(calls, key=lambda call: (call.turn, call.position))
 
 
 _ONE = update(tool_calls).where(C.session_key == _KEY, C.run_id == _RUN, C.call_id == bindparam("b_call_id"))

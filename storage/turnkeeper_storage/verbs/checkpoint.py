@@ -107,6 +107,6 @@ async def load_progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[list[Tu
 
     Raises RunFailure `state_version_unknown` for a run that was written by code that this does not know.
     """
-    version, taken = await turns.list_with_version(uow, key, run_id)
+    version, taken, calls = await turns.progress(uow, key, run_id)
     check_loadable(version)
-    return taken, await turns.list_calls(uow, key, run_id)
+    return taken, calls

@@ -66,9 +66,11 @@ async def finish(
     `store` names where the items are added; `places` is how many they are, as far as it is known.
     """
     last = await leases.fence(uow, lease, seconds, store=store, progress=True, places=places)
-    reported = [*await _cancel_approvals(uow, run), *_events_of(run, ending)]
-    first = await _end(uow, run, ending, len(reported))
+    reported = _events_of(run, ending)
+    first, has_open = await _end(uow, run, ending, len(reported))
     if first is not None:
+        if has_open:
+            reported = [*await _cancel_approvals(uow, run, first + len(reported)), *reported]
         if add is not None:  # in this very transaction: where the run has not ended, they are not there
             await boundaries.passed(uow, lease.session_key, run.id, BOUNDARY)
             await add(uow)
@@ -106,12 +108,12 @@ _END = (
         started_at=func.coalesce(_R.started_at, now()),
         finished_at=now(),
     )
-    .returning(_R.next_event)
+    .returning(_R.next_event, approvals.has_pending(bindparam("b_key"), bindparam("b_id")))
 )
 
 
-async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> int | None:
-    """The index of the first of `count` events; None when the run has ended already."""
+async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> tuple[int | None, bool]:
+    """The index of the first of `count` events, None when the run has ended; whether an approval is open."""
     values = {
         "b_key": run.session_key,
         "b_id": run.id,
@@ -122,15 +124,17 @@ async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> int | N
         "b_usage": ending.usage.as_json(),
         "b_events": count,
     }
-    following = (await uow.execute(_END, values)).scalar_one_or_none()
-    return None if following is None else int(following) - count
+    row = (await uow.execute(_END, values)).one_or_none()
+    return (None, False) if row is None else (int(row[0]) - count, bool(row[1]))
 
 
-async def _cancel_approvals(uow: UnitOfWork, run: Run) -> list[tuple[EventType, dict[str, Json]]]:
+async def _cancel_approvals(
+    uow: UnitOfWork, run: Run, following: int
+) -> list[tuple[EventType, dict[str, Json]]]:
     # none is open when all goes well: a run that ends with one must not leave somebody a dead question
-    if run.parked_turn is None:
-        return []
-    return [decided_event(gone) for gone in await approvals.cancel_pending(uow, run.session_key, run.id)]
+    gone = await approvals.cancel_pending(uow, run.session_key, run.id)
+    await runs.change(uow, run.session_key, run.id, next_event=following + len(gone))
+    return [decided_event(one) for one in gone]
 
 
 def _events_of(run: Run, ending: Ending) -> list[tuple[EventType, dict[str, Json]]]:

@@ -38,12 +38,14 @@ async def report(
 ) -> Run:
     """Set columns of the run and write its events, dense; the run as it is then.
 
-    Of the values `now()` is the database's clock, all others are plain.
+    Of the values `now()` is the database's clock, all others are plain. The session's row has been locked
+    since before `run` was read: nobody else takes an index.
     """
-    changed = await runs.change_and_read(uow, run, values, events=len(told))
-    first = changed.next_event - len(told)
-    numbered = [Event(run.id, first + i, kind, data) for i, (kind, data) in enumerate(told)]
+    numbered = [Event(run.id, run.next_event + i, kind, data) for i, (kind, data) in enumerate(told)]
     await events.add(uow, run.session_key, numbered)
+    changed = await runs.change_and_read(uow, run, values, events=len(told))
+    if changed.next_event != run.next_event + len(told):
+        raise RuntimeError(f"run {run.id} was read before its session's row was locked")
     return changed
 
 
