@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import threading
@@ -42,15 +43,23 @@ log = logging.getLogger(__name__)
 
 # Held while a thread is made, and over every fork, so that no child inherits it locked.
 _making = threading.Lock()
+_alive: weakref.WeakSet[_Running] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    # Connections that are collected say goodbye, and so would end those of the parent, whose sockets these
+    # are. Nothing that Python holds outlives the end of its interpreter: each is given a reference too many.
+    for running in list(_alive):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(running))
+    _alive.clear()
+    _making.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
-    )
-# What belonged to the parent of a fork. Never collected: its sockets are still the parent's.
-_left_behind: list[_Running] = []
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_in_child)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Running:
     """What a Client runs in one process."""
 
@@ -250,15 +259,14 @@ class Client(Approvals, Sessions, Keys):
         with _making:
             running = self._running
             if running is None or running.pid != os.getpid():
-                running = self._start(left_behind=running)
+                running = self._start()
             return running
 
-    def _start(self, left_behind: _Running | None) -> _Running:
-        if left_behind is not None:
-            _left_behind.append(left_behind)
+    def _start(self) -> _Running:
         if self._finalizer is not None:
             self._finalizer.detach()
         running = self._running = _Running(os.getpid(), Portal(), self._make())
+        _alive.add(running)
         # at the end of the process, or when nobody has the client any more
         self._finalizer = weakref.finalize(self, running.close)
         return running

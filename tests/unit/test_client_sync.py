@@ -163,6 +163,42 @@ def test_a_client_works_in_the_children_of_a_fork_and_in_the_parent(
     assert "Warning" not in process.log
 
 
+FORK_AND_LOOK = """
+import os, sys
+import psycopg
+from turnkeeper_client import Client
+
+def connected():
+    with psycopg.connect(sys.argv[1]) as other:
+        found = other.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return {pid for (pid,) in found}
+
+client = Client(database_url=sys.argv[1], broker_url="memory://")
+client.agents()
+before = connected()
+for uses_it in (False, True):
+    child = os.fork()
+    if child == 0:
+        if uses_it:
+            client.agents()
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    client.agents()
+assert before and before <= connected(), (before, connected())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_that_ends_leaves_the_connections_of_its_parent_whole(
+    migrated_postgres: str, processes: Processes
+) -> None:
+    process = processes(sys.executable, "-c", FORK_AND_LOOK, migrated_postgres)
+    assert process.wait(60) == 0, process.log
+    assert process.log == ""
+
+
 # how long a step took is said too, and depends on what else the machine does
 EXIT = """
 import logging
