@@ -19,6 +19,7 @@ from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
 from turnkeeper_client.keys import AsyncKeys
 from turnkeeper_client.opening import Opening
+from turnkeeper_client.overview import AsyncOverview
 from turnkeeper_client.readiness import Readiness, look_around
 from turnkeeper_client.sessions import AsyncSessions
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys):
+class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
     """Enqueues runs and looks after them, for one tenant.
 
     Settings come from TURNKEEPER_* unless given. Nothing connects before the first call; that call also

@@ -22,6 +22,7 @@ from turnkeeper_client.portal import Portal
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_client.sync_approvals import Approvals
 from turnkeeper_client.sync_keys import Keys
+from turnkeeper_client.sync_overview import Overviews
 from turnkeeper_client.sync_sessions import Sessions
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
@@ -68,7 +69,7 @@ class _Running:
         self.portal.close()
 
 
-class Client(Approvals, Sessions, Keys):
+class Client(Approvals, Sessions, Keys, Overviews):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
     Safe to share between threads, and over a fork: each process gets a loop thread and connections of its
