@@ -75,7 +75,12 @@ class AsyncOverview:
             if run is None:
                 return None, [], [], []
             told = await events.list_after(uow, key, run_id)
-            return run, told, await turns.list_turns(uow, key, run_id), await turns.list_calls(uow, key, run_id)
+            return (
+                run,
+                told,
+                await turns.list_turns(uow, key, run_id),
+                await turns.list_calls(uow, key, run_id),
+            )
 
         run, told, made, calls = await (await self._backend.database()).read(look)
         if run is None:

@@ -17,8 +17,8 @@ LONG = 60
 class Field:
     """One argument as a field of a form.
 
-    `kind`: "text", "lines", "integer", "number", "boolean", "choice" (of `choices`) or "json". `value` is what
-    the field shows; of "json" it is a JSON text, of "choice" and "boolean" too. `is_null`: it may be, and is.
+    `kind`: "text", "lines", "integer", "number", "boolean", "choice" (of `choices`) or "json". `value` is
+    what the field shows; of "json" it is a JSON text, of "choice" and "boolean" too. `is_null`: it may be, and is.
     """
 
     name: str
@@ -71,7 +71,9 @@ def _field(name: str, schema: Json, value: Json, is_given: bool, is_required: bo
 def _shape(schema: Mapping[str, Json]) -> tuple[list[str], list[Json], bool]:
     """The types that a value may have besides null, its choices, and whether it may be null."""
     options = schema.get("anyOf") or schema.get("oneOf")
-    parts = [schema] if not isinstance(options, list) else [one for one in options if isinstance(one, Mapping)]
+    parts = (
+        [schema] if not isinstance(options, list) else [one for one in options if isinstance(one, Mapping)]
+    )
     kinds: list[str] = []
     choices: list[Json] = []
     for part in parts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -79,7 +79,7 @@ class Frame:
         return cls(signs_in, _environment())
 
     async def page(
-        self, request: Request, caller: Caller, template: str, title: str, status: int = 200, **more: Any
+        self, request: Request, caller: Caller, template: str, title: str, shown: Mapping[str, Any]
     ) -> Response:
         """A page for somebody who is known, with what his scopes let him see."""
         allows = caller.credential.allows
@@ -92,14 +92,26 @@ class Frame:
             "pending": pending,
             "can": {scope.name.lower(): allows(scope) for scope in Scope},
         }
-        return self.bare(request, template, title, status, **around, **more)
+        return self.bare(request, template, title, **around, **shown)
 
     def bare(self, request: Request, template: str, title: str, status: int = 200, **more: Any) -> Response:
         """A page for anybody."""
         token, fresh = gate.page_token(request)
         prefix = gate.prefix_of(request)
-        known = {"who": None, "nav": [], "pending": 0, "can": {}, "signs_in": self.signs_in, "tenant": ""}
-        here = {"prefix": prefix, "csrf": token, "title": title, "path": request.url.path.removeprefix(prefix)}
+        known: dict[str, Any] = {
+            "who": None,
+            "nav": [],
+            "pending": 0,
+            "can": {},
+            "signs_in": self.signs_in,
+            "tenant": "",
+        }
+        here = {
+            "prefix": prefix,
+            "csrf": token,
+            "title": title,
+            "path": request.url.path.removeprefix(prefix),
+        }
         text = self.environment.get_template(template).render(**{**known, **here, **more})
         # a lone surrogate, which models write too, has no form in UTF-8
         response = Response(text.encode("utf-8", "replace"), status, media_type="text/html")

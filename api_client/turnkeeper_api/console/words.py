@@ -65,7 +65,9 @@ def label_of(name: str) -> str:
                 word = ""
             word += char
         parts.append(word)
-    return " ".join(part if part.isupper() and len(part) > 1 else part.lower() for part in parts if part) or name
+    return (
+        " ".join(part if part.isupper() and len(part) > 1 else part.lower() for part in parts if part) or name
+    )
 
 
 def value_of(value: Json, limit: int = SHORT) -> str:

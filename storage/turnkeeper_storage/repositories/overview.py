@@ -1,4 +1,4 @@
-"""What a person sees at a glance of one tenant: what waits, what is in work, and with whom. Takes no locks."""
+"""What a person sees at a glance of one tenant: what waits, what is in work, with whom. Takes no locks."""
 
 from __future__ import annotations
 
