@@ -16,7 +16,7 @@ NOBODY = "none"
 
 
 def authentication(auth: str, host: str, client: AsyncClient, identity: str) -> Authenticate | None:
-    """The dependency; None for API keys. Raises InvalidInput for none beyond the loopback, ConfigurationError for another."""
+    """The dependency; None for API keys. Raises InvalidInput, ConfigurationError."""
     from turnkeeper_api.loopback import anybody_here, is_loopback
 
     if auth == KEYS:

@@ -28,7 +28,7 @@ def add_workers(router: APIRouter, frame: Frame, access: Access) -> None:
     guarded = access.needs(Scope.ADMIN)
 
     @router.get("/workers", name="console_workers")
-    async def show(request: Request, caller: Caller = access.needs(Scope.ADMIN)) -> Response:
+    async def show(request: Request, caller: Caller = guarded) -> Response:
         found = await caller.client.overview()
         waiting = {one.agent: one for one in found.backlogs}
         rows = []

@@ -18,7 +18,7 @@ class Field:
     """One argument as a field of a form.
 
     `kind`: "text", "lines", "integer", "number", "boolean", "choice" (of `choices`) or "json". `value` is
-    what the field shows; of "json" it is a JSON text, of "choice" and "boolean" too. `is_null`: it may be, and is.
+    what the field shows: a JSON text of "json", "choice" and "boolean". `is_null`: it may be, and is.
     """
 
     name: str

@@ -85,16 +85,18 @@ class Frame:
         allows = caller.credential.allows
         pending = await caller.client.count_approvals() if allows(Scope.APPROVALS_READ) else 0
         nav = [(path, name) for path, name, scope in _NAV if scope is None or allows(scope)]
-        around = {
+        around: dict[str, Any] = {
             "who": caller.by,
             "tenant": caller.credential.tenant,
             "nav": nav,
             "pending": pending,
             "can": {scope.name.lower(): allows(scope) for scope in Scope},
         }
-        return self.bare(request, template, title, **around, **shown)
+        return self.bare(request, template, title, {**around, **shown})
 
-    def bare(self, request: Request, template: str, title: str, status: int = 200, **more: Any) -> Response:
+    def bare(
+        self, request: Request, template: str, title: str, shown: Mapping[str, Any], *, status: int = 200
+    ) -> Response:
         """A page for anybody."""
         token, fresh = gate.page_token(request)
         prefix = gate.prefix_of(request)
@@ -112,7 +114,7 @@ class Frame:
             "title": title,
             "path": request.url.path.removeprefix(prefix),
         }
-        text = self.environment.get_template(template).render(**{**known, **here, **more})
+        text = self.environment.get_template(template).render({**known, **here, **shown})
         # a lone surrogate, which models write too, has no form in UTF-8
         response = Response(text.encode("utf-8", "replace"), status, media_type="text/html")
         if fresh is not None:
@@ -131,7 +133,7 @@ class Frame:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             wanted = "" if request.url.path == prefix else query(next=asked)
             return RedirectResponse(f"{prefix}/sign-in{wanted}", 303)
-        return self.bare(request, "error.html", problem.title, problem.status, problem=problem)
+        return self.bare(request, "error.html", problem.title, {"problem": problem}, status=problem.status)
 
 
 def route_class(frame: Frame) -> type[APIRoute]:

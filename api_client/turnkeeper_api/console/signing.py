@@ -24,7 +24,7 @@ def add_signing(router: APIRouter, frame: Frame, client: AsyncClient) -> None:
     @router.get("/sign-in", name="console_sign_in_page")
     async def page(request: Request, next: str | None = None) -> Response:
         wanted = gate.safe_next(next, gate.prefix_of(request))
-        return frame.bare(request, "sign_in.html", "Sign in", next=wanted)
+        return frame.bare(request, "sign_in.html", "Sign in", {"next": wanted})
 
     @router.post("/sign-in", name="console_sign_in")
     async def sign_in(request: Request, key: Annotated[str, Body(embed=True, max_length=200)]) -> Response:

@@ -135,6 +135,9 @@ function keepState(old, fresh) {
   }
   const open = [...old.querySelectorAll("details")].map((one) => one.open);
   fresh.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? false; });
+  // what has streamed in stays until its turn is told
+  const streamed = old.querySelector("#stream");
+  if (streamed && fresh.querySelector("#stream")) fresh.querySelector("#stream").replaceWith(streamed);
   const focused = document.activeElement;
   if (old.contains(focused)) {
     const href = focused.getAttribute("href");
