@@ -50,6 +50,7 @@ class _Drawing:
     def __init__(self) -> None:
         self.bars: list[Bar] = []
         self.open: dict[str, _Open] = {}
+        self.waits = 0
 
     def begin(self, kind: str, label: str, at: datetime) -> None:
         self.open.setdefault(kind, _Open(kind, label, at))
@@ -90,21 +91,32 @@ def _draw(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
             drawing.end("turn", at, label="Model, lost", lost=True)
             drawing.begin("turn", "Model, again", at)
         case "turn.finished":
+            drawing.begin("turn", "", _work_since(drawing, at))
             drawing.end("turn", at, label=f"Turn {event.data.get('turn', '')}")
-            drawing.begin("turn", "Tools and model", at)
+            drawing.begin("turn", "Tools, then the model", at)
         case "approval.requested":
+            drawing.waits += 1
             drawing.open.pop("turn", None)
             drawing.end("work", at)
             drawing.begin("pause", "Waits for a person", at)
         case "approval.decided":
-            drawing.end("pause", at)
-            drawing.begin("queue", "In the queue again", at)
+            drawing.waits -= 1
+            if drawing.waits <= 0:
+                drawing.end("pause", at)
+                # no event tells when a worker takes it up again
+                drawing.begin("work", "Goes on", at)
         case "run.completed" | "run.failed" | "run.cancelled":
             drawing.open.pop("turn", None)
             for kind in ("queue", "pause", "work"):
                 drawing.end(kind, at)
         case _:
             return
+
+
+def _work_since(drawing: _Drawing, at: datetime) -> datetime:
+    """Where a turn began of which no event tells that: where the work on the run was taken up."""
+    work = drawing.open.get("work")
+    return work.begin if work is not None else at
 
 
 def _placed(bars: list[Bar]) -> list[Bar]:
