@@ -107,7 +107,7 @@ async def _detail(caller: Caller, approval_id: str) -> dict[str, Any]:
         "metadata": run.metadata if allows(Scope.RUNS) else {},
         "run_status": run.status.value,
         "description": description,
-        "said": words.arguments_of(approval.arguments),
+        "said": words.arguments_of(approval.arguments, None),  # who decides sees all of it
         "fields": fields_of(schema, approval.arguments),
         "changes": changes(approval.arguments, edited) if edited is not None else [],
         "decided": words.decided(approval),

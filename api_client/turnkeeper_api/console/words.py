@@ -70,8 +70,8 @@ def label_of(name: str) -> str:
     )
 
 
-def value_of(value: Json, limit: int = SHORT) -> str:
-    """A value in a sentence, cut after `limit` characters."""
+def value_of(value: Json, limit: int | None = SHORT) -> str:
+    """A value in a sentence, cut after `limit` characters, whole for None."""
     match value:
         case None:
             text = "nothing"
@@ -83,14 +83,14 @@ def value_of(value: Json, limit: int = SHORT) -> str:
             text = str(value)
         case _:
             text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def arguments_of(arguments: Json) -> list[Said]:
-    """The arguments of a call, one by one; what is no object is one value."""
+def arguments_of(arguments: Json, limit: int | None = SHORT) -> list[Said]:
+    """The arguments of a call, one by one; what is no object is one value. `limit` as of `value_of`."""
     if isinstance(arguments, Mapping):
-        return [Said(label_of(str(name)), value_of(value)) for name, value in arguments.items()]
-    return [Said("as it came", value_of(arguments))]
+        return [Said(label_of(str(name)), value_of(value, limit)) for name, value in arguments.items()]
+    return [Said("as it came", value_of(arguments, limit))]
 
 
 def sentence(tool: str, arguments: Json) -> str:
