@@ -3,6 +3,8 @@
 async with desk(url, redis_url, model) as office:
     page = await office.page()
     await page.goto(f"{office.url}/approvals")
+
+TURNKEEPER_TEST_CHROMIUM names another browser; in the folder TURNKEEPER_TEST_SHOTS pictures are kept.
 """
 
 from __future__ import annotations

@@ -140,16 +140,16 @@ def test_a_take_over_is_shown_as_lost_work_and_what_goes_on_is_open() -> None:
     events = (
         event(0, "run.queued"),
         event(1, "run.started", epoch=1),
-        event(31, "run.started", epoch=2),
         event(31, "turn.restarted", turn=1, epoch=2),
+        event(36, "turn.restarted", turn=1, epoch=2),
     )
     assert drawn(*events, now=41) == [
         ("queue", "In the queue", 1.0, False, False),
         ("work", "Worker, attempt 1", 30.0, False, True),
-        ("turn", "Model", 30.0, False, True),
+        ("turn", "Model, lost", 30.0, False, True),
         ("work", "Worker, attempt 2", 10.0, True, False),
-        ("turn", "Model, lost", 0.0, False, True),
-        ("turn", "Model, again", 10.0, True, False),
+        ("turn", "Model, lost", 5.0, False, True),
+        ("turn", "Model, again", 5.0, True, False),
     ]
     for bar in bars_of(events, BEGIN + timedelta(seconds=41)):
         assert 0 <= bar.x <= bar.x + bar.width <= WIDTH

@@ -51,6 +51,7 @@ class _Drawing:
         self.bars: list[Bar] = []
         self.open: dict[str, _Open] = {}
         self.waits = 0
+        self.epoch: object = None
 
     def begin(self, kind: str, label: str, at: datetime) -> None:
         self.open.setdefault(kind, _Open(kind, label, at))
@@ -84,11 +85,14 @@ def _draw(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
             # a second start without an end in between: the first worker is gone
             for kind in ("turn", "work"):
                 drawing.end(kind, at, lost=True)
-            epoch = event.data.get("epoch")
-            drawing.begin("work", f"Worker, attempt {epoch}" if epoch is not None else "Worker", at)
+            _take_up(drawing, event, at)
             drawing.begin("turn", "Model", at)
         case "turn.restarted":
             drawing.end("turn", at, label="Model, lost", lost=True)
+            if event.data.get("epoch") != drawing.epoch:
+                # by another worker, or by the same one in another life
+                drawing.end("work", at, lost=True)
+                _take_up(drawing, event, at)
             drawing.begin("turn", "Model, again", at)
         case "turn.finished":
             drawing.begin("turn", "", _work_since(drawing, at))
@@ -111,6 +115,11 @@ def _draw(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
                 drawing.end(kind, at)
         case _:
             return
+
+
+def _take_up(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
+    drawing.epoch = event.data.get("epoch")
+    drawing.begin("work", "Worker" if drawing.epoch is None else f"Worker, attempt {drawing.epoch}", at)
 
 
 def _work_since(drawing: _Drawing, at: datetime) -> datetime:
