@@ -105,7 +105,6 @@ async def _detail(caller: Caller, approval_id: str) -> dict[str, Any]:
         "agent": run.agent,
         "asked_at": run.created_at,
         "metadata": run.metadata if allows(Scope.RUNS) else {},
-        "run_status": run.status.value,
         "description": description,
         "said": words.arguments_of(approval.arguments, None),  # who decides sees all of it
         "fields": fields_of(schema, approval.arguments),

@@ -127,7 +127,9 @@ class Frame:
         return Response(text.encode("utf-8", "replace"), media_type="text/html")
 
     def failure(self, request: Request, problem: Problem) -> Response:
-        """An error as a page; whoever is not known is asked for a key."""
+        """An error as a page; whoever is not known is asked for a key, whoever follows a link comes again."""
+        if problem is problems.FROM_ELSEWHERE and gate.is_link(request):
+            return self.bare(request, "arrive.html", "One moment", {}, status=problem.status)
         if problem.status == 401 and self.signs_in:
             prefix = gate.prefix_of(request)
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")

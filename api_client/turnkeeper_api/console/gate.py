@@ -50,6 +50,12 @@ def with_key_cookie(client: AsyncClient) -> Authenticate:
     return authenticate
 
 
+def is_link(request: Request) -> bool:
+    """Whether a person followed a link of another site: that changes nothing, and tells that site nothing."""
+    is_page = request.headers.get("sec-fetch-dest") == "document"
+    return is_page and request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
+
+
 def check_from_here(request: Request) -> None:
     """Raise Refused for a change that does not come from a page of this server."""
     site = request.headers.get("sec-fetch-site")

@@ -10,7 +10,7 @@ from turnkeeper_api.access import Access, Caller
 from turnkeeper_api.console.frame import Frame
 from turnkeeper_api.console.words import label_of
 from turnkeeper_api.credentials import Scope
-from turnkeeper_storage.model import AgentRecord, RunStatus
+from turnkeeper_storage.model import AgentRecord
 
 _SUGGESTED = 3
 
@@ -23,12 +23,10 @@ def add_start(router: APIRouter, frame: Frame, access: Access) -> None:
         client, allows = caller.client, caller.credential.allows
         agents = await client.agents()
         recent = (await client.runs(limit=5)).runs if allows(Scope.RUNS) else ()
-        working = (RunStatus.RUNNING, RunStatus.QUEUED)
         more = {
             "agents": agents,
             "recent": recent,
             "suggestions": suggestions(agents),
-            "working": sum(run.status in working for run in recent),
         }
         return await frame.page(request, caller, "start.html", "Start", more)
 
