@@ -19,6 +19,7 @@ from turnkeeper_storage.items import Json
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 expect.set_options(timeout=PATIENCE_MS)
 REFUND = {"order_id": "7", "amount": 120, "reason": "broken"}
+PRECISE = {**REFUND, "amount": 12345678901234567890}
 
 
 def refunds(body: dict[str, Json]) -> Reply:
@@ -107,6 +108,23 @@ async def test_edited_arguments_are_shown_as_a_diff_and_the_tool_runs_with_them(
         await expect(detail).to_contain_text("“half of it”")
         await page.goto(f"{office.url}/sessions/customer-42")
         await expect(page.locator("#talk")).to_contain_text("I was told: 80.5 for order 7 were given back")
+
+
+async def test_an_edit_of_one_argument_leaves_the_digits_of_the_others_alone(
+    migrated_sqlite: str, redis_url: str
+) -> None:
+    script = (calls(("refund", PRECISE)), text("Done."))
+    async with ScriptedModel(*script) as model, desk(migrated_sqlite, redis_url, model) as office:
+        approval = await office.parked("customer-42")
+        page = await office.page()
+        await page.goto(f"{office.url}/approvals/{approval}")
+        await page.locator("#edit summary").click()
+        await page.get_by_label("reason", exact=False).first.fill("worn")
+        await expect(page.locator("#diff dt")).to_have_text("reason")
+        await page.get_by_role("button", name="Approve a").click()
+        await expect(page.locator("#detail")).to_contain_text("ana approved it with other arguments.")
+        decided = await office.worker.client.approval(approval)
+        assert decided.edited_arguments == {**PRECISE, "reason": "worn"}
 
 
 async def test_all_can_be_done_by_keyboard_alone(migrated_sqlite: str, redis_url: str) -> None:

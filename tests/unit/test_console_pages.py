@@ -226,6 +226,29 @@ async def test_a_decision_that_came_second_is_told_who_was_first(
         assert (result["ok"], result["told"]) == (False, "Someone was faster: ben rejected it.")
 
 
+async def test_edited_arguments_come_as_text_so_that_no_digit_is_lost(
+    client: AsyncClient, parking: Parking
+) -> None:
+    first, second = (await parking.parked("call_1", "call_2")).approvals
+    async with browsing(client) as ana:
+        headers = await token(ana)
+        texts = {first.id: '{"order": 12345678901234567890}', second.id: "[1]"}
+        body = {
+            "decisions": [
+                {"approval_id": id_, "decision": "approve", "arguments_text": text}
+                for id_, text in texts.items()
+            ]
+        }
+        answer = await ana.post("/console/approvals/decide", json=body, headers=headers)
+        assert [one["ok"] for one in answer.json()["results"]] == [True, False]
+        assert (await client.approval(first.id)).edited_arguments == {"order": 12345678901234567890}
+        assert (await client.approval(second.id)).status.value == "pending"
+        diff = await ana.post(
+            f"/console/approvals/{second.id}/diff", json={"arguments": '{"order": "<b>"}'}, headers=headers
+        )
+        assert "<ins>&lt;b&gt;</ins>" in diff.text
+
+
 async def test_a_message_is_sent_once_however_often_it_is_posted_and_asked_again_as_new(
     client: AsyncClient,
 ) -> None:

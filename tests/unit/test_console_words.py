@@ -94,7 +94,7 @@ def test_a_schema_becomes_fields_with_what_the_model_gave() -> None:
         ("what", "json", "1"),
         ("made_up", "json", "2"),
     ]
-    assert fields[0] == Field("order_id", "order id", "text", "7", "Which.", required=True)
+    assert fields[0] == Field("order_id", "order id", "text", "7", "Which.", required=True, raw='"7"')
     assert [one.nullable for one in fields] == [False, False, True, True, True, True, True, True]
 
 

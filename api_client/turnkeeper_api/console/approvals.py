@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from turnkeeper_api.access import Access, Caller
 from turnkeeper_api.console import words
@@ -17,13 +18,27 @@ from turnkeeper_api.parameters import ApprovalId
 from turnkeeper_api.problems import problem_of
 from turnkeeper_api.responses import written
 from turnkeeper_api.routes.approvals import decide_as
-from turnkeeper_api.schemas import Decisions, OneOfMany
+from turnkeeper_api.schemas import OneOfMany
 from turnkeeper_client import ApprovalSnapshot
-from turnkeeper_storage.errors import ApprovalConflict, NotFound, TurnkeeperError
+from turnkeeper_storage.errors import ApprovalConflict, InvalidInput, NotFound, TurnkeeperError
 from turnkeeper_storage.items import Json
 
 Status = Literal["pending", "approved", "rejected", "expired", "cancelled", "all"]
 _AROUND = 12
+
+
+class OneDecision(OneOfMany):
+    """A decision with edited arguments as JSON text: a browser would round large numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    arguments_text: str | None = None
+
+
+class AllDecisions(BaseModel):
+    """Decisions that are taken together."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    decisions: Annotated[list[OneDecision], Field(min_length=1, max_length=100)]
 
 
 def add_approvals(router: APIRouter, frame: Frame, access: Access) -> None:
@@ -78,7 +93,7 @@ def add_approvals(router: APIRouter, frame: Frame, access: Access) -> None:
         return await inbox(request, status, tool, session, cursor, approval_id, caller)
 
     @router.post("/approvals/decide", name="console_decide")
-    async def decide(many: Decisions, caller: Caller = decides) -> Response:
+    async def decide(many: AllDecisions, caller: Caller = decides) -> Response:
         return written({"results": [await _decided(caller, one) for one in many.decisions]})
 
     @router.post("/approvals/{approval_id}/diff", name="console_diff")
@@ -121,9 +136,9 @@ async def _around(caller: Caller, session_id: str) -> dict[str, Any]:
         return {"lines": [], "fault": problem_of(error).title}
 
 
-async def _decided(caller: Caller, one: OneOfMany) -> dict[str, Json]:
+async def _decided(caller: Caller, one: OneDecision) -> dict[str, Json]:
     try:
-        await decide_as(caller, one.approval_id, one)
+        await decide_as(caller, one.approval_id, _with_edits(one))
     except ApprovalConflict as error:
         approval = await _found(caller, one.approval_id)
         return {"approval_id": one.approval_id, "ok": False, "told": words.lost(error.state, approval)}
@@ -131,6 +146,15 @@ async def _decided(caller: Caller, one: OneOfMany) -> dict[str, Json]:
         problem = problem_of(error)
         return {"approval_id": one.approval_id, "ok": False, "told": problem.detail, "code": problem.code}
     return {"approval_id": one.approval_id, "ok": True, "told": ""}
+
+
+def _with_edits(one: OneDecision) -> OneOfMany:
+    if one.arguments_text is None:
+        return one
+    edited = as_value(one.arguments_text)
+    if not isinstance(edited, dict):
+        raise InvalidInput("arguments", "are no JSON object", 'send the text of one, e.g. {"amount": 5}')
+    return one.model_copy(update={"arguments": edited})
 
 
 async def _found(caller: Caller, approval_id: str) -> ApprovalSnapshot | None:

@@ -19,6 +19,7 @@ class Field:
 
     `kind`: "text", "lines", "integer", "number", "boolean", "choice" (of `choices`) or "json". `value` is
     what the field shows: a JSON text of "json", "choice" and "boolean". `is_null`: it may be, and is.
+    `raw` is the JSON of what the model gave, "" where it gave nothing: browsers would round large numbers.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Field:
     nullable: bool = False
     is_null: bool = False
     required: bool = False
+    raw: str = "null"
 
 
 def fields_of(schema: Json, arguments: Json) -> list[Field] | None:
@@ -65,6 +67,7 @@ def _field(name: str, schema: Json, value: Json, is_given: bool, is_required: bo
         nullable or not is_required,
         value is None,
         is_required,
+        json.dumps(value) if is_given else "",
     )
 
 

@@ -31,7 +31,7 @@ async function decideOne(kind) {
   try {
     if (kind === "approve") {
       const edited = argumentsOf();
-      if (edited !== null) decision.arguments = edited;
+      if (edited !== null) decision.arguments_text = edited;
     }
   } catch (error) {
     banner(error.message, "bad");

@@ -21,7 +21,7 @@ function show(button) {
   if (wantsJson === isJson()) return;
   if (wantsJson) {
     try {
-      $("json").value = JSON.stringify(fromForm(), null, 2);
+      if (isTouched()) $("json").value = textOfForm();
     } catch (error) {
       fault(error.message);
       return;
@@ -32,45 +32,47 @@ function show(button) {
   for (const one of document.querySelectorAll("[data-tab]")) one.ariaPressed = String(one === button);
 }
 
-function original() {
-  try {
-    return JSON.parse(base);
-  } catch {
-    return {};
+// As text, never as numbers of this language: those would round what has many digits.
+function textOfForm() {
+  const members = [];
+  for (const field of $("as-form").querySelectorAll(".field")) {
+    const value = "touched" in field.dataset ? textOf(field) : field.dataset.raw;
+    if (value !== "") members.push(`  ${JSON.stringify(field.dataset.name)}: ${value}`);
   }
+  return members.length ? `{\n${members.join(",\n")}\n}` : "{}";
 }
 
-function fromForm() {
-  const made = { ...original() };
-  for (const field of $("as-form").querySelectorAll("[data-touched]")) {
-    const value = valueOf(field);
-    if (value === undefined) delete made[field.dataset.name];
-    else Object.defineProperty(made, field.dataset.name, { value, enumerable: true, configurable: true, writable: true });
-  }
-  return made;
-}
-
-function valueOf(field) {
+function textOf(field) {
   const text = field.querySelector("input, select, textarea").value;
   const { kind, name, nullable } = field.dataset;
-  if (kind === "text" || kind === "lines") return text;
-  if (text.trim() === "") {
-    if (nullable) return null;
+  if (kind === "text" || kind === "lines") return JSON.stringify(text);
+  const bare = text.trim();
+  if (bare === "") {
+    if (nullable) return "null";
     throw new Error(`${name}: say something.`);
   }
+  const isNumber = kind === "integer" ? /^-?(0|[1-9]\d*)$/ : /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
   if (kind === "integer" || kind === "number") {
-    // exactly as JSON writes numbers, so that 1,5 is not taken for 1
-    if (!/^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text.trim())) throw new Error(`${name}: this is no number.`);
-    return Number(text);
+    // exactly as JSON writes them, so that 1,5 is not taken for 1
+    if (!isNumber.test(bare)) throw new Error(`${name}: this is no ${kind === "integer" ? "whole " : ""}number.`);
+    return bare;
   }
   try {
-    return JSON.parse(text);
+    JSON.parse(bare);
   } catch {
     throw new Error(`${name}: this is no JSON.`);
   }
+  return bare;
 }
 
+const isTouched = () => $("as-form").querySelector("[data-touched]") !== null;
+
 function toForm() {
+  if ($("json").value === base) return true;
+  if (/\d{16}/.test($("json").value)) {
+    fault("A number here has too many digits for the form; edit it as JSON.");
+    return false;
+  }
   let given;
   try {
     given = JSON.parse($("json").value);
@@ -92,27 +94,24 @@ function toForm() {
   return true;
 }
 
-// The text of the edited arguments' object, null when they are as the model gave them.
+// The text of the edited arguments, null when they are as the model gave them.
 export function argumentsOf() {
   if (base === null || !$("edit")) return null;
-  if (isJson()) return $("json").value === base ? null : parsed($("json").value);
-  const isTouched = $("as-form").querySelector("[data-touched]");
-  if (!isTouched) return null;
-  const made = fromForm();
-  return JSON.stringify(made) === JSON.stringify(original()) ? null : made;
+  if (isJson()) return $("json").value === base ? null : checked($("json").value);
+  return isTouched() ? textOfForm() : null;
 }
 
-function parsed(text) {
-  let value;
+function checked(text) {
+  let value = null;
   try {
     value = JSON.parse(text);
   } catch {
-    throw new Error("The arguments are no JSON object.");
+    // said below
   }
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
     throw new Error("The arguments are no JSON object.");
   }
-  return value;
+  return text;
 }
 
 function fault(text) {
@@ -135,7 +134,7 @@ async function compare() {
   const mine = ++asked;
   const id = $("decision").dataset.id;
   try {
-    const text = isJson() ? $("json").value : JSON.stringify(fromForm());
+    const text = isJson() ? $("json").value : textOfForm();
     const html = await post(`${prefix}/approvals/${encodeURIComponent(id)}/diff`, { arguments: text });
     const found = new DOMParser().parseFromString(html, "text/html");
     if (mine === asked) $("diff").replaceChildren(...found.body.childNodes);
