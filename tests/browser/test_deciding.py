@@ -168,6 +168,21 @@ async def test_all_can_be_done_by_keyboard_alone(migrated_sqlite: str, redis_url
         await expect(entries).to_have_count(1)
 
 
+async def test_the_time_that_is_left_counts_down(migrated_sqlite: str, redis_url: str) -> None:
+    database = Database(migrated_sqlite, lease_seconds=LEASE_SECONDS)
+    try:
+        approval = (await Parking(database).parked(expires_in=3600.0)).approvals[0]
+    finally:
+        await database.aclose()
+    async with ScriptedModel() as model, desk(migrated_sqlite, redis_url, model) as office:
+        page = await office.page()
+        await page.goto(f"{office.url}/approvals/{approval.id}")
+        left = page.locator("#detail [data-until]")
+        await expect(left).to_contain_text("expires in 59 min")
+        before = await left.text_content()
+        await expect(left).not_to_have_text(before or "")
+
+
 async def test_a_person_says_what_became_of_a_call_in_doubt(migrated_sqlite: str, redis_url: str) -> None:
     database = Database(migrated_sqlite, lease_seconds=LEASE_SECONDS)
     try:

@@ -86,22 +86,31 @@ class Office:
 
 
 @contextlib.asynccontextmanager
+async def a_browser() -> AsyncIterator[Browser]:
+    """Chromium without a window."""
+    path = chromium()
+    assert path is not None
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@contextlib.asynccontextmanager
 async def desk(
     url: str, redis_url: str, model: ScriptedModel, *, keys: bool = False
 ) -> AsyncIterator[Office]:
     """All of it until the block ends; with `keys` people sign in, else whoever comes is ana."""
-    path = chromium()
-    assert path is not None
     async with contextlib.AsyncExitStack() as stack:
+        browser = await stack.enter_async_context(a_browser())
         worker = await stack.enter_async_context(
             running_worker(url, model, agents=[SUPPORT], redis_url=redis_url)
         )
         authenticate = None if keys else anybody_here("default", "ana")
         app = create_app(client=worker.client, authenticate=authenticate)
         base = await stack.enter_async_context(serving(app))
-        playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        stack.push_async_callback(browser.close)
         yield Office(f"{base}/console", worker, browser)
 
 
