@@ -79,6 +79,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for kind, count in missed.items():
         if count:
             terminalreporter.line(f"{count} TESTS NOT RUN FOR LACK OF {kind.upper()}", red=True, bold=True)
+    blind = sum("no browser:" in text for text in skipped)
+    if blind:
+        terminalreporter.line(f"{blind} TESTS NOT RUN FOR LACK OF A BROWSER", red=True, bold=True)
 
 
 def _skip_reason(kind: str) -> str:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from turnkeeper_api import problems
 from turnkeeper_api.access import Access
+from turnkeeper_api.console.router import console_router
 from turnkeeper_api.credentials import Authenticate
 from turnkeeper_api.edge import Edge
 from turnkeeper_api.keys import with_api_keys
@@ -48,6 +49,7 @@ def create_app(
     authenticate: Authenticate | None = None,
     client: AsyncClient | None = None,
     settings: Settings | None = None,
+    console: bool = True,
 ) -> FastAPI:
     """The HTTP API as an app, to be served alone or mounted in another one.
 
@@ -55,7 +57,8 @@ def create_app(
     without one API keys are asked for (`turnkeeper keys create`). `client` is shared by all tenants, its own
     one is not used; it stays the caller's to close. Without one the app makes its own from `settings`, else
     from the environment, and closes it at the end of its lifespan; where it is mounted give that to the app
-    around it: `FastAPI(lifespan=lifespan_with(api))`. Raises ConfigurationError.
+    around it: `FastAPI(lifespan=lifespan_with(api))`. `console`: serve the pages for people under `/console`,
+    where they sign in with an API key, or are let in by `authenticate`. Raises ConfigurationError.
     """
     owned = None if client is not None else AsyncClient(settings=settings)
     used = client or owned
@@ -89,6 +92,8 @@ def create_app(
     app.include_router(agents_router(access))
     app.include_router(me_router(access))
     app.include_router(health_router(used))
+    if console:
+        app.include_router(console_router(used, None if authenticate is None else access, streams))
     app.add_middleware(Edge, settings=used.settings)
     _handle_errors(app)
     return app

@@ -6,6 +6,7 @@ from turnkeeper_client.client import Client
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
 from turnkeeper_client.keys import NewApiKey
+from turnkeeper_client.overview import Overview, RunRecord
 from turnkeeper_client.readiness import Readiness
 from turnkeeper_client.session_view import ClientSession
 from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
@@ -22,10 +23,12 @@ __all__ = [
     "ClientSessionView",
     "EditPage",
     "NewApiKey",
+    "Overview",
     "Readiness",
     "RunEvent",
     "RunHandle",
     "RunPage",
+    "RunRecord",
     "RunSnapshot",
     "SessionFactory",
     "SessionInfo",

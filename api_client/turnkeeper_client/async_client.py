@@ -19,6 +19,7 @@ from turnkeeper_client.handles import AsyncRunHandle
 from turnkeeper_client.joined import CommitWatch, join_async, plain
 from turnkeeper_client.keys import AsyncKeys
 from turnkeeper_client.opening import Opening
+from turnkeeper_client.overview import AsyncOverview
 from turnkeeper_client.readiness import Readiness, look_around
 from turnkeeper_client.sessions import AsyncSessions
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys):
+class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
     """Enqueues runs and looks after them, for one tenant.
 
     With a URL, `AsyncClient("https://agents.example", api_key="tk_…")`, it speaks to the HTTP API there,

@@ -23,6 +23,7 @@ from turnkeeper_client.portal import Portal
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
 from turnkeeper_client.sync_approvals import Approvals
 from turnkeeper_client.sync_keys import Keys
+from turnkeeper_client.sync_overview import Overviews
 from turnkeeper_client.sync_sessions import Sessions
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
@@ -77,7 +78,7 @@ class _Running:
         self.portal.close()
 
 
-class Client(Approvals, Sessions, Keys):
+class Client(Approvals, Sessions, Keys, Overviews):
     """Enqueues runs and looks after them, for one tenant: `AsyncClient` without `await`.
 
     With a URL, `Client("https://agents.example", api_key="tk_…")`, it speaks to the HTTP API there.

@@ -227,6 +227,9 @@ async def test_agents_usage_and_readiness_are_told(site: Site) -> None:
         lambda client: client.revoke_api_key("key_1"),
         lambda client: client.check_api_key("tk_1"),
         lambda client: client.prepare(None),
+        lambda client: client.count_approvals(),
+        lambda client: client.overview(),
+        lambda client: client.run_record("run_1"),
         lambda client: client.enqueue("s", "Hi", agent="support", connection=object()),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a browser is shown by `turnkeeper dev`: a page that streams, and the API in words; all of it ours."""
+"""What `turnkeeper dev` shows beside the console: the API in words, and the way to the console."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_PAGES = {"/": "console.html", "/docs": "docs.html"}
-_PARTS = ("console.js", "docs.js", "style.css")
+_PAGES = {"/docs": "docs.html"}
+_PARTS = ("docs.js", "style.css")
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _HEADERS = {
     # nothing comes from elsewhere, nothing goes elsewhere, and nobody puts a frame around it
@@ -26,8 +26,15 @@ _HEADERS = {
 
 def add_pages(app: FastAPI) -> None:
     """Add the pages to the app; what they call is the app's own API."""
+    app.add_route("/", _to_console, include_in_schema=False)
     for path, name in (*_PAGES.items(), *((f"/web/{part}", part) for part in _PARTS)):
         app.add_route(path, _shown(name), include_in_schema=False)
+
+
+async def _to_console(_: Request) -> Response:
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse("/console")
 
 
 def _shown(name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -68,7 +68,7 @@ def approvals_router(access: Access) -> APIRouter:
     )
     async def decide(approval_id: ApprovalId, decision: Decision, caller: Caller = decides) -> Response:
         """Decide. The same decision again gets the same answer; one that lost gets 409 with the `state`."""
-        return written((await _decide(caller, approval_id, decision)).as_json())
+        return written((await decide_as(caller, approval_id, decision)).as_json())
 
     @router.post(
         "/decide",
@@ -83,7 +83,8 @@ def approvals_router(access: Access) -> APIRouter:
     return router
 
 
-async def _decide(caller: Caller, approval_id: str, said: Decision) -> Snapshot:
+async def decide_as(caller: Caller, approval_id: str, said: Decision) -> Snapshot:
+    """Decide as was said, in the caller's name. Raises what `approve`, `reject` and `resolve` do."""
     client, by = caller.client, caller.by
     match said.kind:
         case DecisionKind.APPROVE:
@@ -109,7 +110,7 @@ def _unused(said: Decision, *fields: str) -> None:
 
 async def _result(caller: Caller, one: OneOfMany, request_id: str) -> dict[str, Json]:
     try:
-        decided = await _decide(caller, one.approval_id, one)
+        decided = await decide_as(caller, one.approval_id, one)
     except (Conflict, NotFound, InvalidInput) as error:
         problem = problem_of(error)
         return {

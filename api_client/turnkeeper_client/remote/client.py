@@ -16,6 +16,7 @@ from turnkeeper_client.remote import following
 from turnkeeper_client.remote.api import needs_database
 from turnkeeper_client.remote.approvals import ANY_SIZE, RemoteApprovals
 from turnkeeper_client.remote.documents import agent_of, readiness_of, run_of, run_page_of
+from turnkeeper_client.remote.overview import RemoteOverview
 from turnkeeper_client.remote.sessions import RemoteSessions, path_of
 from turnkeeper_client.remote.transport import Transport, segment
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
@@ -39,13 +40,13 @@ WAIT_SECONDS = 30.0
 GRACE_SECONDS = 30.0
 
 
-class RemoteClient(RemoteApprovals, RemoteSessions, AsyncClient):
+class RemoteClient(RemoteApprovals, RemoteSessions, RemoteOverview, AsyncClient):
     """The client of an HTTP API, with the methods of AsyncClient.
 
     The tenant, and who decides and edits, are those of the API key: `by` may be left out, and another name
     than the key's is refused. What is not there over HTTP raises ConfigurationError: `connection=`,
-    `for_tenant`, and the keys themselves. Every method raises ApiUnavailable when the API does not answer,
-    ApiRefused for a key that is none or may not do this.
+    `for_tenant`, the keys themselves, and what the console shows (`overview` and its like). Every method
+    raises ApiUnavailable when the API does not answer, ApiRefused for a key that is none or may not do this.
     """
 
     def __init__(
