@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -49,10 +51,11 @@ def add_sessions(router: APIRouter, frame: Frame, access: Access) -> None:
         # what is wrong is found before the headers are out
         first = await anext(lines)
 
-        async def written_lines() -> Any:
-            yield f"{first}\n".encode("utf-8", "replace")
-            async for line in lines:
-                yield f"{line}\n".encode("utf-8", "replace")
+        async def written_lines() -> AsyncGenerator[bytes, None]:
+            async with contextlib.aclosing(lines):
+                yield f"{first}\n".encode("utf-8", "replace")
+                async for line in lines:
+                    yield f"{line}\n".encode("utf-8", "replace")
 
         name = f"attachment; filename*=UTF-8''{quote(session_id, safe='')}.jsonl"
         return StreamingResponse(
