@@ -296,3 +296,18 @@ async def test_a_run_may_use_more_tokens_than_its_agent_says(migrated_sqlite: st
     ):
         run = await worker.client.enqueue("s", "hello", agent="support", token_limit=10_000)
         assert (await run.wait(10)).output == "done"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_of_a_surrogate_pair_in_an_input_does_not_fail_the_run(
+    migrated_sqlite: str, stream: bool
+) -> None:
+    agent = Agent(name="support", model="gpt-5.2")
+    async with (
+        ScriptedModel(text("Hello!")) as model,
+        running_worker(migrated_sqlite, model, agents=[agent]) as worker,
+    ):
+        run = await worker.client.enqueue("customer-42", "Hi \ud83d there", agent="support", stream=stream)
+        done = await run.wait(timeout=10)
+        assert (done.status, done.output) == (RunStatus.COMPLETED, "Hello!")
+        assert texts(await worker.history("customer-42")) == ["Hi \ud83d there", "Hello!"]

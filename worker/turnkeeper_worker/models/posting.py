@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import openai
 from openai import AsyncOpenAI, AsyncStream
@@ -19,6 +19,8 @@ from turnkeeper_worker.models.answer import broken, cut
 from turnkeeper_worker.models.base import ModelError, ModelRequest, ModelResponse
 from turnkeeper_worker.models.direct import CONNECT_TIMEOUT, DirectPost
 from turnkeeper_worker.models.failures import from_client, timed_out
+
+T = TypeVar("T")
 
 
 class Answer(Protocol):
@@ -72,7 +74,8 @@ class Poster:
         """The JSON that answers the body."""
         if self._direct is not None:
             return await self._direct.post(path, body, request)
-        return await self._client.post(path, body=body, cast_to=object, options=_options(request))
+        client, options = self._client, _options(request)
+        return await _sent(body, lambda body: client.post(path, body=body, cast_to=object, options=options))
 
     async def aclose(self) -> None:
         """Close what is our own; the client is whoever's made it."""
@@ -84,14 +87,28 @@ async def post_streamed(
     client: AsyncOpenAI, path: str, body: dict[str, Json], request: ModelRequest
 ) -> AsyncStream[object]:
     """The stream of events that answers the body, each as plain JSON."""
-    return await client.post(
-        path,
-        body=body,
-        cast_to=object,
-        options=_options(request),
-        stream=True,
-        stream_cls=AsyncStream[object],
+    options = _options(request)
+    return await _sent(
+        body,
+        lambda body: client.post(
+            path,
+            body=body,
+            cast_to=object,
+            options=options,
+            stream=True,
+            stream_cls=AsyncStream[object],
+        ),
     )
+
+
+async def _sent(body: dict[str, Json], send: Callable[[dict[str, Json]], Awaitable[T]]) -> T:
+    """What `send` gives; a body that has no UTF-8 form goes with a question mark for what has none."""
+    try:
+        return await send(body)
+    except UnicodeEncodeError:
+        # half of a surrogate pair: found by the client before it sent anything
+        text = json.dumps(body, ensure_ascii=False)
+        return await send(json.loads(text.encode("utf-8", "replace")))
 
 
 def _options(request: ModelRequest) -> Any:
