@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     null,
+    or_,
     select,
     type_coerce,
     union_all,
@@ -177,6 +178,11 @@ async def progress(uow: UnitOfWork, key: str, run_id: str) -> tuple[int | None, 
     return version, taken, sorted(calls, key=lambda call: (call.turn, call.position))
 
 
+def _is_one_of(*several: CallStatus) -> ColumnElement[bool]:
+    # `in_` with a list is no fixed statement: SQLAlchemy writes the list out at each execution
+    return or_(*(C.status == status.value for status in several))
+
+
 _ONE = update(tool_calls).where(C.session_key == _KEY, C.run_id == _RUN, C.call_id == bindparam("b_call_id"))
 _START = counted(
     _ONE.where(C.status == CallStatus.PLANNED.value).values(
@@ -186,7 +192,7 @@ _START = counted(
     )
 )
 _SETTLE = counted(
-    _ONE.where(C.status.in_([CallStatus.PLANNED.value, CallStatus.STARTED.value])).values(
+    _ONE.where(_is_one_of(CallStatus.PLANNED, CallStatus.STARTED)).values(
         status=bindparam("b_status"), output=bindparam("b_output")
     )
 )
@@ -216,20 +222,20 @@ async def set_added(uow: UnitOfWork, key: str, run_id: str, turn: int, added: Se
 
 
 # An approval is asked for before a call has its effect; a call in doubt may have had it.
-_AWAIT = (
-    _ONE.where(C.status.in_(bindparam("b_from", expanding=True)))
+_AWAIT = {
+    to: _ONE.where(_is_one_of(*before))
     .values(status=bindparam("b_status"), tool_digest=bindparam("b_tool_digest"))
     .returning(C.deadline)
-)
-_DECIDE = _ONE.where(C.status.in_([CallStatus.AWAITING.value, CallStatus.IN_DOUBT.value])).values(
+    for to, before in {
+        CallStatus.AWAITING: (CallStatus.PLANNED, CallStatus.AWAITING),
+        CallStatus.IN_DOUBT: (CallStatus.STARTED, CallStatus.IN_DOUBT),
+    }.items()
+}
+_DECIDE = _ONE.where(_is_one_of(CallStatus.AWAITING, CallStatus.IN_DOUBT)).values(
     status=bindparam("b_status"), output=bindparam("b_output")
 )
 _EDIT = _ONE.values(arguments=bindparam("b_arguments"), arguments_digest=bindparam("b_digest"))
 _CLOSE = _ONE.values(status=bindparam("b_status"), output=bindparam("b_output"))
-_FROM = {
-    CallStatus.AWAITING: (CallStatus.PLANNED, CallStatus.AWAITING),
-    CallStatus.IN_DOUBT: (CallStatus.STARTED, CallStatus.IN_DOUBT),
-}
 
 
 async def await_decision(
@@ -242,9 +248,8 @@ async def await_decision(
     values = _one(key, run_id, call_id) | {
         "b_status": status.value,
         "b_tool_digest": tool_digest,
-        "b_from": [before.value for before in _FROM[status]],
     }
-    row = (await uow.execute(_AWAIT, values)).one_or_none()
+    row = (await uow.execute(_AWAIT[status], values)).one_or_none()
     if row is None:
         raise ValueError(f"call {call_id!r} of run {run_id} cannot be {status.value}")
     deadline: datetime | None = row[0]
