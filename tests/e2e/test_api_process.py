@@ -16,7 +16,7 @@ import pytest
 
 from tests.fakes.api import EventReader, events_of, make_client
 from tests.fakes.dev import COMMAND, Dev, write_agents
-from tests.fakes.processes import Process, Processes
+from tests.fakes.processes import ROOT, Process, Processes
 
 HELLO = {"session_id": "s", "input": "Hello", "agent": "support"}
 LISTENS = "Turnkeeper's HTTP API listens on "
@@ -107,6 +107,23 @@ async def test_dev_serves_the_api_its_words_and_the_console(dev: Dev) -> None:
     dev.signal(signal.SIGINT)
     assert await asyncio.to_thread(dev.code_within, 20) == 0
     assert dev.left() == []
+
+
+async def test_dev_serves_the_support_desk_of_the_examples(tmp_path: Path) -> None:
+    desk = Dev(tmp_path, "--no-reload", module="examples.support_desk", env={"PYTHONPATH": str(ROOT)})
+    try:
+        await asyncio.to_thread(desk.wait_for, "| ready. In another terminal")
+        found = re.search(r"in a browser: (http://127\.0\.0\.1:\d+/)", desk.output)
+        assert found is not None, desk.output
+        async with httpx2.AsyncClient(base_url=found[1], timeout=30) as browser:
+            for path in ("/console", "/docs", "/openapi.json"):
+                assert (await browser.get(path)).status_code == 200
+            body = {"session_id": "ana", "input": "Where is order 7?", "agent": "support", "stream": True}
+            run = (await browser.post("/v1/runs", json=body)).json()
+            types = {one.type for one in await events_of(browser, f"/v1/runs/{run['id']}/events")}
+            assert {"delta.text", "turn.finished", "run.completed"} <= types
+    finally:
+        await asyncio.to_thread(desk.end)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no node is looked for there")
