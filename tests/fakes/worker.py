@@ -222,9 +222,7 @@ async def running_worker(
         if delivers:
             # a bell that is rung while the host stops is for another worker
             bell.listener = lambda key: None if host.is_stopping else host.ring(key)
-        client = await stack.enter_async_context(
-            AsyncClient(settings=app.settings, doorbell=bell, session_factory=session_factory)
-        )
+        client = await stack.enter_async_context(AsyncClient(settings=app.settings, doorbell=bell))
         if over_http:
             client = await stack.enter_async_context(over_the_api(client))
         stack.enter_context(watching(app.settings.watchdog_seconds))
