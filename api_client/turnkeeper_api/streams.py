@@ -128,6 +128,9 @@ class _Lines(StreamingResponse):
         try:
             async with contextlib.aclosing(self._lines), asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
+        except TimeoutError:
+            # the response has no end, so the server closes the connection
+            log.info("a reader of lines took too long, and was cut off")
         finally:
             self._at_the_end()
 

@@ -43,8 +43,12 @@ class AllDecisions(BaseModel):
 
 def add_approvals(router: APIRouter, frame: Frame, access: Access) -> None:
     """The pages under /approvals and what they call."""
-    reads, decides = access.needs(Scope.APPROVALS_READ), access.needs(Scope.APPROVALS_DECIDE)
+    reads = access.needs(Scope.APPROVALS_READ)
+    _add_inbox(router, frame, reads)
+    _add_deciding(router, frame, reads, access.needs(Scope.APPROVALS_DECIDE))
 
+
+def _add_inbox(router: APIRouter, frame: Frame, reads: Any) -> None:
     async def inbox(
         request: Request,
         status: Status = "pending",
@@ -92,6 +96,8 @@ def add_approvals(router: APIRouter, frame: Frame, access: Access) -> None:
     ) -> Response:
         return await inbox(request, status, tool, session, cursor, approval_id, caller)
 
+
+def _add_deciding(router: APIRouter, frame: Frame, reads: Any, decides: Any) -> None:
     @router.post("/approvals/decide", name="console_decide")
     async def decide(many: AllDecisions, caller: Caller = decides) -> Response:
         return written({"results": [await _decided(caller, one) for one in many.decisions]})
