@@ -21,7 +21,7 @@ from sqlalchemy import (
 from turnkeeper_storage.sql_types import Instant, JsonText, key_column_type, now
 
 # The migration whose tables these are.
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -112,6 +112,8 @@ runs = Table(
     Column("state_version", Integer, nullable=False, server_default="1"),
     Column("idempotency_key", Text),
     Column("input_digest", Text, nullable=False),
+    # of the span that enqueued it, as the W3C header `traceparent`
+    Column("trace_parent", Text),
     Column("output", JsonText),
     Column("error", JsonText),
     Column("usage", JsonText),
@@ -196,6 +198,7 @@ tool_calls = Table(
     Column("status", Text, nullable=False),
     Column("output", JsonText),
     Column("started_at", Instant),
+    Column("ended_at", Instant),
     Column("deadline", Instant),
     PrimaryKeyConstraint("session_key", "run_id", "call_id"),
 )
@@ -254,6 +257,19 @@ agents = Table(
     Column("digest", Text, nullable=False),
     Column("queue", Text, nullable=False),
     Column("tools", JsonText, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+# worker processes, by the name that they take leases in; a look at who is there, nothing rests on it
+workers = Table(
+    "turnkeeper_workers",
+    metadata,
+    Column("owner", Key, primary_key=True),
+    Column("queue", Text, nullable=False),
+    # sessions that it works on at once at most, and now
+    Column("slots", Integer, nullable=False),
+    Column("in_flight", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
 )
 
