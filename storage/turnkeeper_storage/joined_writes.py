@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Delete, Executable, Insert, Update, exists, func, literal_column, select
+from sqlalchemy import Delete, Executable, Insert, Update, exists, func, literal_column, select, true
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BindParameter
 
 Statement: TypeAlias = Insert | Update | Delete
 Values: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Sequence[Any]
+S = TypeVar("S", bound=Insert | Update | Delete)
 
 # parts of one statement: each different combination is planned by each connection
 MOST = 12
@@ -39,6 +41,14 @@ def may_join(statement: Statement, others: Sequence[Write]) -> bool:
     return not same or all(isinstance(one, Insert) for one in (statement, *same))
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A `Write` that is an update, and returns something."""
+
+    statement: Update
+    values: Values
+
+
 def joined(writes: Sequence[Write]) -> tuple[Executable, dict[str, Any]]:
     """One statement for all of them, whose result is that of the last, and its parameters."""
     if len(writes) == 1:
@@ -46,7 +56,7 @@ def joined(writes: Sequence[Write]) -> tuple[Executable, dict[str, Any]]:
     return _joined(tuple(write.statement for write in writes)), _numbered(writes)
 
 
-def _numbered(writes: Sequence[Write]) -> dict[str, Any]:
+def _numbered(writes: Sequence[Write | Change]) -> dict[str, Any]:
     return {
         f"{place}_{name}": value for place, write in enumerate(writes) for name, value in write.values.items()
     }
@@ -68,6 +78,23 @@ def guarded(guard: Write, updates: Sequence[Write]) -> tuple[Executable, dict[st
     return _guarded(tuple(write.statement for write in writes)), _numbered(writes)
 
 
+def paired(guard: Change, change: Change) -> tuple[Executable, dict[str, Any]]:
+    """One statement of two updates, the second of which changes nothing unless the guard changes a row.
+
+    It gives the row of the guard, if there is one, with that of the other: `split` takes them apart. What the
+    second returns of other tables is as it was before the guard waited for its row.
+    """
+    return _paired(guard.statement, change.statement), _numbered((guard, change))
+
+
+def split(guard: Update, row: Row | None) -> tuple[Row | None, Row | None]:
+    """The rows of the guard and of the other in one row of `paired`; None for what changed nothing."""
+    if row is None:
+        return None, None
+    first = len(guard.exported_columns) + 1
+    return tuple(row[1:first]), tuple(row[first:]) if row[0] is not None else None
+
+
 def counted(statement: Update) -> Update:
     """An update with a column to count its rows by. To be made before the other is executed."""
     return statement.returning(literal_column("1").label("changed"))
@@ -85,7 +112,16 @@ def _guarded(statements: tuple[Statement, ...]) -> Executable:
     return select(*(count.label(f"count_{place}") for place, count in enumerate(counts)))
 
 
-def _renamed(statement: Statement, place: int) -> Statement:
+@lru_cache(maxsize=64)
+def _paired(guard: Update, change: Update) -> Executable:
+    held = _renamed(guard, 0).cte("guard")
+    done = _renamed(counted(change), 1).where(exists(select(held))).cte("change")
+    columns = (done.c.changed, *held.c, *(column for column in done.c if column is not done.c.changed))
+    named = (column.label(f"column_{place}") for place, column in enumerate(columns))
+    return select(*named).select_from(held.outerjoin(done, true()))
+
+
+def _renamed(statement: S, place: int) -> S:
     def rename(parameter: BindParameter[Any]) -> None:
         parameter.key = f"{place}_{parameter.key}"
 

@@ -18,12 +18,16 @@ from turnkeeper_storage.fixed_statements import Rows
 from turnkeeper_storage.joined_writes import (
     MOST,
     MOST_ROWS,
+    Change,
+    Row,
     Statement,
     Values,
     Write,
     guarded,
     joined,
     may_join,
+    paired,
+    split,
 )
 from turnkeeper_storage.model import Event
 
@@ -105,6 +109,20 @@ class UnitOfWork:
             changed = (await self.execute(write.statement, write.values)).all() if held else ()
             counts.append(len(changed))
         return counts
+
+    async def paired(self, guard: Change, change: Change) -> tuple[Row | None, Row | None]:
+        """Execute an update if the guard, one too, changes a row; the rows that both return.
+
+        On PostgreSQL it is one statement: what the second returns of other tables may be as it was before the
+        guard waited for its row.
+        """
+        if self.dialect == "postgresql":
+            rows = await self.execute(*paired(guard, change))
+            return split(guard.statement, rows.one_or_none())
+        held = (await self.execute(guard.statement, guard.values)).one_or_none()
+        if held is None:
+            return None, None
+        return held, (await self.execute(change.statement, change.values)).one_or_none()
 
     async def flush(self) -> None:
         """Execute what waits."""

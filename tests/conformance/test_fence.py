@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import pytest
+from sqlalchemy import text
 
 from tests.conformance.desk import CRASH_LIMIT, LEASE_SECONDS, Desk
+from tests.fakes.wait import eventually
+from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import LeaseLost
 from turnkeeper_storage.items import user_message
-from turnkeeper_storage.model import Lease, Merged, Run, RunStatus, ToolCall, Turn, Usage
+from turnkeeper_storage.model import EventType, Lease, Merged, Run, RunStatus, ToolCall, Turn, Usage
+from turnkeeper_storage.repositories import sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs import settling
 from turnkeeper_storage.verbs.adding import intend
 from turnkeeper_storage.verbs.checkpoint import checkpoint_turn, settle_call, start_call, store_input
 from turnkeeper_storage.verbs.claim import Job
@@ -90,3 +96,51 @@ async def test_an_epoch_that_a_failover_lost_is_told_by_the_lease_id(desk: Desk,
     with pytest.raises(LeaseLost):
         await desk.database.transact(lambda uow: write(uow, forged, job.run))
     assert await desk.contents() == before
+
+
+@pytest.mark.postgres
+async def test_an_end_that_waited_for_the_session_goes_by_the_run_as_it_is_then(
+    shared_postgres: str,
+) -> None:
+    """Fence and end are one statement, whose snapshot is older than its wait for the session's row."""
+    database = Database(shared_postgres, lease_seconds=LEASE_SECONDS)
+    desk = Desk(database)
+    await desk.enqueue("waited for")
+    job = await desk.take("waited for")
+    run = job.run
+    async with asyncio.timeout(20):
+        locked, blocked = asyncio.Event(), asyncio.Event()
+
+        async def tell(uow: UnitOfWork) -> None:
+            session = await sessions.lock(uow, run.session_key)
+            assert session is not None
+            locked.set()
+            await blocked.wait()
+            told = [(EventType.TURN_RESTARTED, {"turn": 1})]
+            await settling.report(uow, run, told, {"cancel_requested": True})
+
+        telling = asyncio.create_task(database.transact(tell))
+        await locked.wait()
+        ending = asyncio.create_task(desk.finish(job))
+        await eventually(lambda: database.read(_waits_for_a_lock))
+        blocked.set()
+        await telling
+        assert (await ending).next is None
+    ended = await desk.run(run)
+    assert (ended.status, ended.cancel_requested) == (RunStatus.COMPLETED, True)
+    told = await desk.events(run)
+    assert [event.n for event in told] == list(range(1, ended.next_event))
+    assert [event.type for event in told][-3:] == [
+        EventType.TURN_RESTARTED,
+        EventType.TURN_FINISHED,
+        EventType.COMPLETED,
+    ]
+    await database.aclose()
+
+
+async def _waits_for_a_lock(uow: UnitOfWork) -> bool:
+    asked = text(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock')"
+    )
+    return bool((await uow.execute(asked)).scalar_one())

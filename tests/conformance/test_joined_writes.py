@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from tests.conformance.desk import Desk
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.joined_writes import Write, may_join
+from turnkeeper_storage.joined_writes import Change, Write, may_join
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import boundaries, run_events
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -23,6 +23,13 @@ ADD_BOUNDARY = insert(boundaries).values(
 )
 CHANGE_EVENT = update(run_events).where(E.n == bindparam("b_n")).values(type=bindparam("b_type"))
 DELETE_BOUNDARY = delete(boundaries).where(B.boundary == bindparam("b_type"))
+GUARD = (
+    update(boundaries)
+    .where(B.boundary == bindparam("b_type"))
+    .values(intent=bindparam("b_intent"))
+    .returning(B.boundary, B.intent)
+)
+BEHIND = CHANGE_EVENT.returning(E.type, E.n)
 EVENTS = select(E.n, E.type).order_by(E.n)
 
 
@@ -98,6 +105,43 @@ async def test_nothing_of_it_stands_when_one_cannot_be_written(database: Databas
     with pytest.raises(Exception, match=r"UNIQUE|duplicate key|unique"):
         await database.transact(work)
     assert await database.read(events) == []
+
+
+async def with_one_of_each(database: Database) -> None:
+    async def work(uow: UnitOfWork) -> None:
+        await uow.later(ADD_EVENT, {"b_n": 1, "b_type": "a"})
+        await uow.later(ADD_BOUNDARY, {"b_type": "c", "b_intent": None})
+
+    await database.transact(work)
+
+
+async def pair(database: Database, boundary: str, n: int) -> list[tuple[object, ...] | None]:
+    guard = Change(GUARD, {"b_type": boundary, "b_intent": {"x": ["ä"]}})
+    change = Change(BEHIND, {"b_n": n, "b_type": "changed"})
+    found = await database.transact(lambda uow: uow.paired(guard, change))
+    return [None if row is None else tuple(row) for row in found]
+
+
+async def test_a_change_behind_a_guard_that_holds_is_made_and_both_tell_their_rows(
+    database: Database,
+) -> None:
+    await with_one_of_each(database)
+    for _ in range(3):
+        assert await pair(database, "c", 1) == [("c", {"x": ["ä"]}), ("changed", 1)]
+    assert await database.read(events) == [(1, "changed")]
+
+
+async def test_a_change_behind_a_guard_that_fails_is_not_made(database: Database) -> None:
+    await with_one_of_each(database)
+    for _ in range(3):
+        assert await pair(database, "another", 1) == [None, None]
+    assert await database.read(events) == [(1, "a")]
+
+
+async def test_a_guard_that_holds_tells_its_row_when_there_is_nothing_to_change(database: Database) -> None:
+    await with_one_of_each(database)
+    for _ in range(3):
+        assert await pair(database, "c", 2) == [("c", {"x": ["ä"]}), None]
 
 
 def test_inserts_may_go_together_and_changes_of_one_table_may_not() -> None:

@@ -11,7 +11,7 @@ from tests.conformance.desk import TENANT, key
 from tests.conformance.parking import Parking, approve
 from turnkeeper_storage.model import Approval, Run
 from turnkeeper_storage.repositories import approvals as approvals_repository
-from turnkeeper_storage.repositories import leases as leases_repository
+from turnkeeper_storage.repositories import unheld
 from turnkeeper_storage.tables import approvals, runs, sessions, tool_calls, turns
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
@@ -95,4 +95,4 @@ async def test_the_sweeper_finds_work_and_what_is_due_by_partial_indexes(parking
     """A parked session and a decided approval are in neither."""
     await parking.parked(expires_in=86_400)
     assert "ix_turnkeeper_approvals_due" in await plan(parking, approvals_repository._DUE)
-    assert "ix_turnkeeper_sessions_runnable_since" in await plan(parking, leases_repository._STALE)
+    assert "ix_turnkeeper_sessions_runnable_since" in await plan(parking, unheld._STALE)

@@ -33,6 +33,16 @@ def _by_fence(fence: Callable[..., Any]) -> Callable[..., Any]:
     return fenced
 
 
+def _and_by_fence(fence: Callable[..., Any]) -> Callable[..., Any]:
+    """`leases.fence_and` on a fence of the mutant's."""
+
+    async def fence_and(uow: Any, lease: Any, seconds: float, change: Any, **more: Any) -> Any:
+        last = await fence(uow, lease, seconds, **more)
+        return last, (await uow.execute(change.statement, change.values)).one_or_none()
+
+    return fence_and
+
+
 def _no_fence() -> None:
     from turnkeeper_storage.repositories import leases
     from turnkeeper_storage.tables import sessions
@@ -45,6 +55,7 @@ def _no_fence() -> None:
 
     _set(leases, "fence", fence)
     _set(leases, "fenced", _by_fence(fence))
+    _set(leases, "fence_and", _and_by_fence(fence))
 
 
 def _fence_by_owner() -> None:
@@ -77,6 +88,7 @@ def _fence_by_owner() -> None:
     _set(leases, "claim_these", remember_these)
     _set(leases, "fence", fence)
     _set(leases, "fenced", _by_fence(fence))
+    _set(leases, "fence_and", _and_by_fence(fence))
 
 
 def _release_unlooked() -> None:
@@ -174,20 +186,20 @@ def _automatic_retry() -> None:
 
 
 def _no_turn_key() -> None:
-    from turnkeeper_storage.repositories import turns
+    from turnkeeper_storage.repositories import run_changes, turns
     from turnkeeper_storage.tables import tool_calls
     from turnkeeper_storage.tables import turns as table
 
     add = turns.add
 
-    async def over(uow: Any, lease: Any, run_id: str, turn: Any) -> bool:
+    async def over(uow: Any, lease: Any, run_id: str, turn: Any) -> None:
         for one in (table, tool_calls):
             here = (one.c.session_key == lease.session_key) & (one.c.run_id == run_id)
             await uow.execute(delete(one).where(here & (one.c.turn == turn.turn)))
         await add(uow, lease, run_id, turn)
-        return True
 
     _set(turns, "add", over)
+    _set(run_changes, "if_before", lambda change: change)
 
 
 def _no_boundary_key() -> None:

@@ -33,24 +33,24 @@ GATED = plan("pay")
 # by verb: at most so many transactions, statements (of many rows, one for each), round trips
 # (what only reads has no transaction around it: each statement is one)
 ENQUEUE, CLAIM, HISTORY = (1, 2, 4), (1, 3, 5), (1, 1, 1)
-CHECKPOINT, TOOL_OUTPUT, LOAD = (1, 4, 6), (1, 1, 1), (1, 1, 1)
+CHECKPOINT, TOOL_OUTPUT, LOAD = (1, 2, 4), (1, 1, 1), (1, 1, 1)
 COSTS: dict[str, Most] = {
-    ONE_TURN: {"enqueue": ENQUEUE, "claim": CLAIM, "get_items": HISTORY, "finish": (1, 3, 5)},
+    ONE_TURN: {"enqueue": ENQUEUE, "claim": CLAIM, "get_items": HISTORY, "finish": (1, 2, 4)},
     TOOL_TURN: {
         "enqueue": ENQUEUE,
         "claim": CLAIM,
         "get_items": HISTORY,
         "checkpoint": CHECKPOINT,
         "settle_call": TOOL_OUTPUT,
-        "finish": (1, 3, 5),
+        "finish": (1, 2, 4),
     },
     TWO_TOOL_TURNS: {
         "enqueue": ENQUEUE,
         "claim": CLAIM,
         "get_items": HISTORY,
-        "checkpoint": (2, 8, 12),
+        "checkpoint": (2, 4, 8),
         "settle_call": (2, 2, 2),
-        "finish": (1, 10, 7),
+        "finish": (1, 9, 6),
     },
     GATED: {
         "enqueue": ENQUEUE,
@@ -67,10 +67,10 @@ APPROVED: Most = {
     "_load_progress": LOAD,
     "start_call": (1, 1, 1),
     "settle_call": TOOL_OUTPUT,
-    "finish": (1, 3, 5),
+    "finish": (1, 2, 4),
 }
 # a run that finds its session busy, with the finish of the run before: that has its claim, and no release
-CHAINED: Most = {"enqueue": ENQUEUE, "get_items": HISTORY, "finish": (2, 8, 12)}
+CHAINED: Most = {"enqueue": ENQUEUE, "get_items": HISTORY, "finish": (2, 6, 10)}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

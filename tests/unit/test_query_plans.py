@@ -21,7 +21,7 @@ from tests.fakes.filled import DEEP_QUEUE, TENANT, Filled, Kind, fill
 from tests.fakes.hot_path import AT_ONCE, NOT_HOT, READS_WORK, whole_path
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.repositories import leases, runs
+from turnkeeper_storage.repositories import leases, runs, unheld
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,7 +103,7 @@ async def test_many_are_claimed_and_renewed_by_the_statements_for_one(filled: tu
     keys = [ids.session_key(TENANT, content.session(Kind.QUEUED, number)) for number in range(70, 75)]
 
     async def hold(uow: UnitOfWork, count: int) -> None:
-        free = await leases.lock_free(uow, keys[:count], "mine")
+        free = await unheld.lock_free(uow, keys[:count], "mine")
         taken = await leases.claim_these(uow, free, "mine", "host:1:lock-3", 30.0)
         assert len(await runs.heads(uow, free)) == count
         assert len(await leases.renew(uow, [one.lease for one in taken], 30.0)) == count

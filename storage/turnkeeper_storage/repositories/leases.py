@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from turnkeeper_storage.errors import LeaseLost
-from turnkeeper_storage.joined_writes import Write, counted
+from turnkeeper_storage.joined_writes import Change, Write, counted
 from turnkeeper_storage.model import Lease
 from turnkeeper_storage.sql_types import SECONDS, after, among, now
 from turnkeeper_storage.tables import sessions
@@ -31,7 +31,7 @@ S = sessions.c
 _KEY: BindParameter[str] = bindparam("b_key")
 _LEASE: BindParameter[str] = bindparam("b_lease_id")
 _SECONDS = bindparam("b_seconds", type_=SECONDS)
-_FREE = or_(S.lease_until.is_(None), S.lease_until < now())
+FREE = or_(S.lease_until.is_(None), S.lease_until < now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Claimed:
 
 # A claim whose answer was lost is asked for again with the same lease_id: it takes again what it took, and
 # that is no take-over, so that one crash is not counted twice.
-_MINE = and_(S.lease_id.is_not(None), S.lease_id == _LEASE)
+MINE = and_(S.lease_id.is_not(None), S.lease_id == _LEASE)
 _LEASE_VALUES = {
     "epoch": S.epoch + 1,
     "lease_id": _LEASE,
@@ -61,7 +61,7 @@ _LEASE_VALUES = {
 }
 _CLAIM = (
     update(sessions)
-    .where(S.session_key == _KEY, or_(_FREE, _MINE))
+    .where(S.session_key == _KEY, or_(FREE, MINE))
     .values(_LEASE_VALUES)
     .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
@@ -71,20 +71,6 @@ _CLAIM_MANY = (
     .values(_LEASE_VALUES)
     .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
-_STALE = (
-    select(S.session_key)
-    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE), S.suspect.is_(None))
-    .order_by(S.runnable_since)
-    .limit(bindparam("b_limit"))
-    .with_for_update(skip_locked=True, key_share=True)
-)
-_STALE_SUSPECTS = (
-    select(S.session_key, S.suspect, and_(S.lease_id.is_not(None), S.lease_id != _LEASE))
-    .where(S.runnable_since.is_not(None), or_(_FREE, _MINE), S.suspect.is_not(None))
-    .order_by(S.runnable_since)
-    .limit(bindparam("b_limit"))
-    .with_for_update(skip_locked=True, key_share=True)
-)
 
 
 async def claim(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: float) -> Claimed | None:
@@ -92,53 +78,6 @@ async def claim(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: f
     values = {"b_key": key, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     row = (await uow.execute(_CLAIM, values)).one_or_none()
     return None if row is None else _claimed(row, lease_id)
-
-
-async def claim_stale(
-    uow: UnitOfWork, limit: int, lease_id: str, owner: str, seconds: float
-) -> list[Claimed]:
-    """Take up to `limit` sessions that have work and no holder, oldest first (PROTOCOL 2.11).
-
-    Those whose head is a suspect are left out.
-    """
-    keys = [row[0] for row in await uow.execute(_STALE, {"b_limit": limit, "b_lease_id": lease_id})]
-    return await claim_these(uow, keys, lease_id, owner, seconds)
-
-
-_ARE_FREE = select(S.session_key).where(among(S.session_key, "b_keys"), or_(_FREE, _MINE))
-_LOCK_FREE = _ARE_FREE.order_by(S.session_key).with_for_update(skip_locked=True, key_share=True)
-
-
-async def lock_free(uow: UnitOfWork, keys: Sequence[str], lease_id: str) -> list[str]:
-    """Lock those of these sessions that nobody holds, and whose rows nobody has locked.
-
-    `lease_id`: the one that they may be claimed with.
-    """
-    rows = await uow.execute(_LOCK_FREE, {"b_keys": list(keys), "b_lease_id": lease_id})
-    return [row[0] for row in rows]
-
-
-async def free(uow: UnitOfWork, keys: Sequence[str], lease_id: str) -> list[str]:
-    """Those of these sessions that nobody holds, whoever has their rows locked."""
-    if not keys:
-        return []
-    rows = await uow.execute(_ARE_FREE, {"b_keys": list(keys), "b_lease_id": lease_id})
-    return [row[0] for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Suspected:
-    """A session with work and no holder whose head crashed its workers, locked, and not taken."""
-
-    session_key: str
-    suspect: int
-    taken_over: bool
-
-
-async def lock_suspects(uow: UnitOfWork, limit: int, lease_id: str) -> list[Suspected]:
-    """Up to `limit` of them, oldest first. `lease_id`: the one that they may be claimed with."""
-    rows = await uow.execute(_STALE_SUSPECTS, {"b_limit": limit, "b_lease_id": lease_id})
-    return [Suspected(row[0], row[1], bool(row[2])) for row in rows]
 
 
 async def claim_these(
@@ -155,14 +94,6 @@ async def claim_these(
 
 def _claimed(row: Row[*tuple[Any, ...]], lease_id: str) -> Claimed:
     return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5], row[6])
-
-
-_SUSPECT = update(sessions).where(S.session_key == _KEY).values(suspect=bindparam("b_suspect"))
-
-
-async def set_suspect(uow: UnitOfWork, key: str, company: int) -> None:
-    """Note with how many of its kind a suspect is, or may be, in one process. The lease is held."""
-    await uow.execute(_SUSPECT, {"b_key": key, "b_suspect": company})
 
 
 _SEIZE = update(sessions).where(S.session_key == _KEY).values(_LEASE_VALUES).returning(S.epoch)
@@ -225,7 +156,30 @@ async def fence(
     LeaseLost.
     """
     values = _fencing(lease, seconds, store=store, progress=progress, places=places)
-    row = (await uow.execute(_FENCE, values)).one_or_none()
+    return _held(uow, lease, (await uow.execute(_FENCE, values)).one_or_none(), places)
+
+
+async def fence_and(
+    uow: UnitOfWork,
+    lease: Lease,
+    seconds: float,
+    change: Change,
+    *,
+    store: str | None = None,
+    progress: bool = False,
+    places: int = 0,
+) -> tuple[int, Sequence[Any] | None]:
+    """`fence` with the first update of its transaction, and what that returns: None when it changed nothing.
+
+    Of what is changed under the session's lock the update sees its own row as it is; all others as they were
+    before the fence had the lock.
+    """
+    values = _fencing(lease, seconds, store=store, progress=progress, places=places)
+    row, changed = await uow.paired(Change(_FENCE, values), change)
+    return _held(uow, lease, row, places), changed
+
+
+def _held(uow: UnitOfWork, lease: Lease, row: Sequence[Any] | None, places: int) -> int:
     if row is None:
         raise LeaseLost(lease.session_key, lease.epoch)
     if places:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    ClauseElement,
     Insert,
     Row,
-    Update,
     and_,
     bindparam,
     func,
     or_,
     select,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage import ids
-from turnkeeper_storage.joined_writes import Write, counted
 from turnkeeper_storage.model import Event, EventType, Run, RunError, RunOptions, RunStatus, Usage
 from turnkeeper_storage.model import NewRun as NewRun
 from turnkeeper_storage.repositories import events
@@ -229,56 +224,6 @@ _CANCELLED = select(R.session_key, R.id).where(among(R.session_key, "b_keys"), A
 async def cancel_requested(uow: UnitOfWork, keys: Sequence[str]) -> dict[str, str]:
     """The active runs, by session key, whose cancel was asked for."""
     return {row[0]: row[1] for row in await uow.execute(_CANCELLED, {"b_keys": list(keys)})}
-
-
-_BY_ID = update(runs).where(R.session_key == _KEY, R.id == _ID)
-
-
-async def change(uow: UnitOfWork, key: str, run_id: str, **values: Any) -> None:
-    """Set columns of a run. Values may be SQL expressions."""
-    here = {"b_key": key, "b_id": run_id}
-    if any(isinstance(value, ClauseElement) for value in values.values()):
-        await uow.execute(_BY_ID.values(**values), here)
-    else:
-        write = changing(key, run_id, **values)
-        await uow.later(write.statement, write.values)
-
-
-def changing(key: str, run_id: str, **values: Any) -> Write:
-    """`change` as a write that goes together with others. Values are plain."""
-    given = {f"v_{name}": value for name, value in values.items()}
-    return Write(_change(tuple(values)), {"b_key": key, "b_id": run_id} | given)
-
-
-@lru_cache(maxsize=64)
-def _change(names: tuple[str, ...]) -> Update:
-    return counted(_BY_ID.values({name: bindparam(f"v_{name}", type_=R[name].type) for name in names}))
-
-
-# what is long, and never changes but by who has it at hand
-_LONG = ("input", "merged_input", "stored_input")
-
-
-async def change_and_read(uow: UnitOfWork, run: Run, values: Mapping[str, Any], *, events: int = 0) -> Run:
-    """Set columns of a run, take the indices of so many events, and read it as it is then.
-
-    Of the values `now()` is the database's clock, all others are plain. Goes together with what waits.
-    """
-    clocks = tuple(name for name, value in values.items() if isinstance(value, now))
-    plain = tuple(name for name in values if name not in clocks)
-    given = {f"v_{name}": values[name] for name in plain}
-    here = {"b_key": run.session_key, "b_id": run.id, "b_events": events}
-    row = (await uow.write(_change_and_read(plain, clocks), here | given)).one()
-    known = {name: values.get(name, getattr(run, name)) for name in _LONG}
-    return run_of({**row._mapping, **known})
-
-
-@lru_cache(maxsize=64)
-def _change_and_read(plain: tuple[str, ...], clocks: tuple[str, ...]) -> Update:
-    set_to: dict[str, Any] = {name: bindparam(f"v_{name}", type_=R[name].type) for name in plain}
-    set_to |= {name: now() for name in clocks}
-    set_to["next_event"] = R.next_event + bindparam("b_events", type_=R.next_event.type)
-    return _BY_ID.values(set_to).returning(*(column for column in R if column.name not in _LONG))
 
 
 async def search(uow: UnitOfWork, wanted: RunFilter) -> list[Run]:

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    Executable,
     bindparam,
     insert,
     null,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from turnkeeper_storage.items import Item, digest
 from turnkeeper_storage.joined_writes import Write, counted
@@ -34,27 +32,20 @@ _KEY: BindParameter[str] = bindparam("b_key")
 _RUN: BindParameter[str] = bindparam("b_run_id")
 
 
-def _insert(kind: type[postgresql.Insert] | type[sqlite.Insert]) -> Executable:
-    statement = kind(turns).values(
-        session_key=_KEY,
-        run_id=_RUN,
-        turn=bindparam("b_turn"),
-        response_id=bindparam("b_response_id"),
-        items=bindparam("b_items"),
-        usage=bindparam("b_usage"),
-        epoch=bindparam("b_epoch"),
-        created_at=now(),
-    )
-    return statement.on_conflict_do_nothing(index_elements=[T.session_key, T.run_id, T.turn]).returning(
-        T.turn
-    )
+_INSERT = insert(turns).values(
+    session_key=_KEY,
+    run_id=_RUN,
+    turn=bindparam("b_turn"),
+    response_id=bindparam("b_response_id"),
+    items=bindparam("b_items"),
+    usage=bindparam("b_usage"),
+    epoch=bindparam("b_epoch"),
+    created_at=now(),
+)
 
 
-_INSERT = {"postgresql": _insert(postgresql.Insert), "sqlite": _insert(sqlite.Insert)}
-
-
-async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> bool:
-    """Write a turn once; False when it stands already (a retry whose answer was lost)."""
+async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> None:
+    """Write a turn that does not stand yet: else the transaction fails."""
     values = {
         "b_key": lease.session_key,
         "b_run_id": run_id,
@@ -64,7 +55,7 @@ async def add(uow: UnitOfWork, lease: Lease, run_id: str, turn: Turn) -> bool:
         "b_usage": turn.usage.as_json(),
         "b_epoch": lease.epoch,
     }
-    return (await uow.execute(_INSERT[uow.dialect], values)).one_or_none() is not None
+    await uow.later(_INSERT, values)
 
 
 _LIST = (

@@ -8,7 +8,7 @@ from sqlalchemy import true
 
 from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.model import Run
-from turnkeeper_storage.repositories import runs, sessions
+from turnkeeper_storage.repositories import run_changes, runs, sessions
 from turnkeeper_storage.repositories.sessions import SessionRow
 from turnkeeper_storage.transitions import CancelEffect, decide_cancel
 from turnkeeper_storage.unit_of_work import UnitOfWork
@@ -35,7 +35,7 @@ async def cancel(uow: UnitOfWork, key: str, run_id: str, tenant: str) -> Cancell
             waits = await runs.head_is_runnable(uow, key)
             return Cancelled(run, wake=waits and not session.is_leased)
         case CancelEffect.FLAG:
-            await runs.change(uow, key, run_id, cancel_requested=true())
+            await run_changes.change(uow, key, run_id, cancel_requested=true())
             return Cancelled(replace(run, cancel_requested=True), wake=not session.is_leased)
         case CancelEffect.END | CancelEffect.HAND_OVER:
             return await cancel_waiting(uow, session, run)

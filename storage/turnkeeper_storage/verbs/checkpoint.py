@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnkeeper_storage.model import CallStatus, Event, EventType, Lease, Merged, Run, ToolCall, Turn
-from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
+from turnkeeper_storage.repositories import boundaries, events, leases, run_changes, runs, turns
 from turnkeeper_storage.run_state import VERSION, check_loadable
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
@@ -29,11 +29,6 @@ async def checkpoint_turn(
     `merged` is given with the first checkpoint of a run whose input is not stored yet; `agent_digest` is
     the one of the agent that planned the calls. Raises LeaseLost.
     """
-    await leases.fence(uow, lease, seconds, progress=True)
-    if not await turns.add(uow, lease, run.id, turn):
-        stored = await runs.get(uow, lease.session_key, run.id, run.tenant)
-        return stored or run
-    await turns.add_calls(uow, lease.session_key, run.id, calls)
     values: dict[str, object] = {
         "turn": turn.turn,
         "state_version": VERSION,
@@ -44,7 +39,14 @@ async def checkpoint_turn(
         values["agent_digest"] = agent_digest
     if merged is not None:
         values |= {"merged_input": merged.model_input, "stored_input": merged.stored_input}
-    changed = await runs.change_and_read(uow, run, values, events=1)
+    change = run_changes.advancing(run, values, events=1)
+    _, row = await leases.fence_and(uow, lease, seconds, change, progress=True)
+    if row is None:  # the turn stands: written by an attempt whose answer was lost
+        stored = await runs.get(uow, lease.session_key, run.id, run.tenant)
+        return stored or run
+    changed = run_changes.as_changed(run, values, row)
+    await turns.add(uow, lease, run.id, turn)
+    await turns.add_calls(uow, lease.session_key, run.id, calls)
     data = {"turn": turn.turn, "response_id": turn.response_id, "calls": [call.name for call in calls]}
     if turn.deltas:
         data["deltas"] = turn.deltas
@@ -71,7 +73,7 @@ async def store_input(
     if await boundaries.pass_once(uow, lease.session_key, run.id, "input") and add is not None:
         await add(uow)
     await boundaries.mark_done(uow, lease.session_key, run.id, "input")
-    await runs.change(
+    await run_changes.change(
         uow,
         lease.session_key,
         run.id,
@@ -97,7 +99,7 @@ async def settle_call(
 ) -> None:
     """Commit the output of a call; progress, so the run's crashes start anew."""
     settle = turns.settle_call(lease.session_key, run_id, call_id, CallStatus.DONE, output)
-    got_on = runs.changing(lease.session_key, run_id, **PROGRESS)
+    got_on = run_changes.changing(lease.session_key, run_id, **PROGRESS)
     # It lasts: the worker goes on with the output at hand, and must not know of one that the database forgot.
     await leases.fenced(uow, lease, seconds, settle, got_on, progress=True)
 

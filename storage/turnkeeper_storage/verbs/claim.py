@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, case, func, null, update
 
 from turnkeeper_storage.model import Event, Lease, Run, RunStatus
-from turnkeeper_storage.repositories import events, leases, runs
+from turnkeeper_storage.repositories import events, leases, runs, unheld
 from turnkeeper_storage.repositories.leases import Claimed
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
@@ -74,9 +74,9 @@ class ClaimedMany:
 
 async def claim_many(uow: UnitOfWork, keys: Sequence[str], claimant: Claimant) -> ClaimedMany:
     """`claim` for several sessions at once, waiting for nobody: those with locked rows are told only."""
-    free = set(await leases.lock_free(uow, keys, claimant.lease_id))
+    free = set(await unheld.lock_free(uow, keys, claimant.lease_id))
     # a row that is free, and was not to be had
-    locked = await leases.free(uow, sorted(set(keys) - free), claimant.lease_id)
+    locked = await unheld.free(uow, sorted(set(keys) - free), claimant.lease_id)
     wanted = [key for key in keys if key in free]
     found = await leases.claim_these(uow, wanted, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     heads = await runs.heads(uow, wanted) if wanted else {}
@@ -89,7 +89,7 @@ async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[J
 
     Of suspects as many as may be together in one process, and none unless `claimant.takes_suspects`.
     """
-    found = await leases.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
+    found = await unheld.claim_stale(uow, limit, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     heads = await runs.heads(uow, [claimed.lease.session_key for claimed in found]) if found else {}
     pairs = [(claimed, heads.get(claimed.lease.session_key)) for claimed in found]
     jobs = await _start(uow, pairs, claimant.crash_limit)
@@ -99,7 +99,7 @@ async def claim_stale(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[J
 
 
 async def _claim_suspects(uow: UnitOfWork, limit: int, claimant: Claimant) -> list[Job]:
-    known = await leases.lock_suspects(uow, min(limit, MOST_SUSPECTS), claimant.lease_id)
+    known = await unheld.lock_suspects(uow, min(limit, MOST_SUSPECTS), claimant.lease_id)
     if not known:
         return []
     heads = await runs.heads(uow, [one.session_key for one in known])
@@ -154,7 +154,7 @@ async def _start(
             await leases.release(uow, claimed.lease, runnable=False)
             continue
         if decision.company is not None:
-            await leases.set_suspect(uow, key, company or decision.company)
+            await unheld.set_suspect(uow, key, company or decision.company)
         if decision.company is not None and company is None:
             noted.append((claimed.lease, head, decision))
         else:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import bindparam, func, null, update
 
 from turnkeeper_storage.items import Json
+from turnkeeper_storage.joined_writes import Change
 from turnkeeper_storage.model import Event, EventType, Lease, Run, RunError, RunStatus, Usage
-from turnkeeper_storage.repositories import approvals, boundaries, events, leases, runs
+from turnkeeper_storage.repositories import approvals, boundaries, events, leases, run_changes, runs
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.transitions import END_EVENTS
@@ -65,11 +66,12 @@ async def finish(
 
     `store` names where the items are added; `places` is how many they are, as far as it is known.
     """
-    last = await leases.fence(uow, lease, seconds, store=store, progress=True, places=places)
     reported = _events_of(run, ending)
-    first, has_open = await _end(uow, run, ending, len(reported))
-    if first is not None:
-        if has_open:
+    end = _end(run, ending, len(reported))
+    last, ended = await leases.fence_and(uow, lease, seconds, end, store=store, progress=True, places=places)
+    if ended is not None:
+        first = int(ended[0]) - len(reported)
+        if ended[1]:  # as of before the fence, so that it may have been decided since
             reported = [*await _cancel_approvals(uow, run, first + len(reported)), *reported]
         if add is not None:  # in this very transaction: where the run has not ended, they are not there
             await boundaries.passed(uow, lease.session_key, run.id, BOUNDARY)
@@ -108,12 +110,12 @@ _END = (
         started_at=func.coalesce(_R.started_at, now()),
         finished_at=now(),
     )
-    .returning(_R.next_event, approvals.has_pending(bindparam("b_key"), bindparam("b_id")))
+    .returning(_R.next_event, approvals.has_pending(bindparam("b_key"), bindparam("b_id")).label("has_open"))
 )
 
 
-async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> tuple[int | None, bool]:
-    """The index of the first of `count` events, None when the run has ended; whether an approval is open."""
+def _end(run: Run, ending: Ending, count: int) -> Change:
+    """The end of a run that has not ended, with `count` events; gives its next index, and if one is asked."""
     values = {
         "b_key": run.session_key,
         "b_id": run.id,
@@ -124,8 +126,7 @@ async def _end(uow: UnitOfWork, run: Run, ending: Ending, count: int) -> tuple[i
         "b_usage": ending.usage.as_json(),
         "b_events": count,
     }
-    row = (await uow.execute(_END, values)).one_or_none()
-    return (None, False) if row is None else (int(row[0]) - count, bool(row[1]))
+    return Change(_END, values)
 
 
 async def _cancel_approvals(
@@ -133,7 +134,7 @@ async def _cancel_approvals(
 ) -> list[tuple[EventType, dict[str, Json]]]:
     # none is open when all goes well: a run that ends with one must not leave somebody a dead question
     gone = await approvals.cancel_pending(uow, run.session_key, run.id)
-    await runs.change(uow, run.session_key, run.id, next_event=following + len(gone))
+    await run_changes.change(uow, run.session_key, run.id, next_event=following + len(gone))
     return [decided_event(one) for one in gone]
 
 

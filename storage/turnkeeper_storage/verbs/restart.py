@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnkeeper_storage.model import Event, EventType, Lease, Run
-from turnkeeper_storage.repositories import events, leases, runs
+from turnkeeper_storage.repositories import events, leases, run_changes
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 
@@ -15,7 +15,7 @@ async def restart_turn(uow: UnitOfWork, lease: Lease, run: Run, turn: int, secon
     After a lost answer it may be told twice, which says no more than once.
     """
     await leases.fence(uow, lease, seconds)
-    changed = await runs.change_and_read(uow, run, {}, events=1)
+    changed = await run_changes.change_and_read(uow, run, {}, events=1)
     data = {"turn": turn, "epoch": lease.epoch}
     event = Event(run.id, changed.next_event - 1, EventType.TURN_RESTARTED, data)
     await events.add(uow, lease.session_key, [event])

@@ -14,7 +14,7 @@ from turnkeeper_storage.approvals import Applied
 from turnkeeper_storage.items import Item, Json
 from turnkeeper_storage.model import Approval, Event, EventType, Run, RunError, RunStatus, ToolCall
 from turnkeeper_storage.outputs import CANCELLED_TEXT, close, outputs_of
-from turnkeeper_storage.repositories import approvals, events, items, runs, sessions, turns
+from turnkeeper_storage.repositories import approvals, events, items, run_changes, runs, sessions, turns
 from turnkeeper_storage.repositories.sessions import SessionRow
 from turnkeeper_storage.sessions.stores import DATABASE
 from turnkeeper_storage.sql_types import now
@@ -43,7 +43,7 @@ async def report(
     """
     numbered = [Event(run.id, run.next_event + i, kind, data) for i, (kind, data) in enumerate(told)]
     await events.add(uow, run.session_key, numbered)
-    changed = await runs.change_and_read(uow, run, values, events=len(told))
+    changed = await run_changes.change_and_read(uow, run, values, events=len(told))
     if changed.next_event != run.next_event + len(told):
         raise RuntimeError(f"run {run.id} was read before its session's row was locked")
     return changed
