@@ -48,7 +48,7 @@ def site(
     shutil.copyfile(sqlite_template, path)
     url = databases.sqlite_url(path)
     portal = Portal()
-    client = make_client(url, api_wait_seconds=0.01, api_stream_seconds=0.01, max_queued_per_session="none")
+    client = make_client(url, api_wait_seconds=0.01, api_stream_seconds=1.0, max_queued_per_session="none")
     server = serving(create_app(client=client, authenticate=told))
 
     async def begin() -> tuple[str, dict[str, str]]:

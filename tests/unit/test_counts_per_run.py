@@ -57,7 +57,7 @@ COSTS: dict[str, Most] = {
         "claim": CLAIM,
         "get_items": HISTORY,
         "checkpoint": CHECKPOINT,
-        "park": (1, 11, 13),
+        "park": (1, 10, 12),
     },
 }
 # the run that GATED parked, from the decision on; a claim of a run that was at work before tells no event

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ClauseElement, Update, bindparam, update
 
 from turnkeeper_storage.joined_writes import Change, Write, counted
-from turnkeeper_storage.model import Run
+from turnkeeper_storage.model import Merged, Run
 from turnkeeper_storage.repositories import runs
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as table
@@ -45,7 +45,7 @@ def _change(names: tuple[str, ...]) -> Update:
 
 # what is long, and never changes but by who has it at hand
 _LONG = ("input", "merged_input", "stored_input")
-_SHORT = tuple(column.name for column in R if column.name not in _LONG)
+SHORT = tuple(column for column in R if column.name not in _LONG)
 
 
 async def change_and_read(uow: UnitOfWork, run: Run, values: Mapping[str, Any], *, events: int = 0) -> Run:
@@ -66,7 +66,7 @@ def advancing(run: Run, values: Mapping[str, Any], *, events: int) -> Change:
 def as_changed(run: Run, values: Mapping[str, Any], row: Sequence[Any]) -> Run:
     """The run after a change, from the row that it returned."""
     known = {name: values.get(name, getattr(run, name)) for name in _LONG}
-    return runs.run_of({**dict(zip(_SHORT, row, strict=True)), **known})
+    return runs.run_of({**dict(zip((column.name for column in SHORT), row, strict=True)), **known})
 
 
 def _changing_and_reading(
@@ -84,9 +84,22 @@ def _change_and_read(plain: tuple[str, ...], clocks: tuple[str, ...]) -> Update:
     set_to: dict[str, Any] = {name: bindparam(f"v_{name}", type_=R[name].type) for name in plain}
     set_to |= {name: now() for name in clocks}
     set_to["next_event"] = R.next_event + bindparam("b_events", type_=R.next_event.type)
-    return _BY_ID.values(set_to).returning(*(R[name] for name in _SHORT))
+    return _BY_ID.values(set_to).returning(*SHORT)
 
 
 @lru_cache(maxsize=64)
 def if_before(change: Update) -> Update:
     return change.where(R.turn < bindparam("v_turn", type_=R.turn.type))
+
+
+_STORE_INPUT = (
+    _BY_ID.where(R.merged_input.is_(None))
+    .values(merged_input=bindparam("b_merged"), stored_input=bindparam("b_stored"))
+    .returning(R.id)
+)
+
+
+def storing_input(run: Run, merged: Merged) -> Change:
+    """Store what the model is asked, and what of it the run brought, of a run that has none of it yet."""
+    values = {"b_merged": merged.model_input, "b_stored": merged.stored_input}
+    return Change(_STORE_INPUT, {"b_key": run.session_key, "b_id": run.id} | values)

@@ -69,17 +69,16 @@ async def store_input(
 
     `store` names where that is.
     """
-    await leases.fence(uow, lease, seconds, store=store)
-    if await boundaries.pass_once(uow, lease.session_key, run.id, "input") and add is not None:
+    key = lease.session_key
+    stored = run_changes.storing_input(run, merged)
+    _, row = await leases.fence_and(uow, lease, seconds, stored, store=store)
+    if row is None:  # by an attempt whose answer was lost
+        return
+    if add is not None:  # in this very transaction: where the input was not stored, its items are not there
+        await boundaries.passed(uow, key, run.id, "input")
         await add(uow)
-    await boundaries.mark_done(uow, lease.session_key, run.id, "input")
-    await run_changes.change(
-        uow,
-        lease.session_key,
-        run.id,
-        merged_input=merged.model_input,
-        stored_input=merged.stored_input,
-    )
+    elif not await boundaries.pass_once(uow, key, run.id, "input"):
+        await boundaries.mark_done(uow, key, run.id, "input")
 
 
 async def start_call(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import bindparam, update
 
 from turnkeeper_storage.items import Json
+from turnkeeper_storage.joined_writes import Change
 from turnkeeper_storage.model import (
     Approval,
     ApprovalReason,
@@ -22,7 +22,7 @@ from turnkeeper_storage.model import (
     RunStatus,
 )
 from turnkeeper_storage.repositories import approvals as approvals_repository
-from turnkeeper_storage.repositories import boundaries, events, leases, runs, turns
+from turnkeeper_storage.repositories import boundaries, events, leases, run_changes, turns
 from turnkeeper_storage.tables import runs as runs_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.adding import AddItems
@@ -71,10 +71,10 @@ async def park(
     """
     if not approvals:
         raise ValueError("a run parks for at least one approval")
-    await leases.fence(uow, lease, seconds)
-    parked = await _await(uow, lease, run, turn, len(approvals))
-    if parked is None:
+    _, row = await leases.fence_and(uow, lease, seconds, _awaiting(run, turn, len(approvals)))
+    if row is None:
         return None
+    parked = run_changes.as_changed(run, {}, row)
     await _pass(uow, lease, run, turn, add)
     deadlines: dict[str, datetime | None] = {}
     for new in approvals:
@@ -108,24 +108,21 @@ _AWAIT = (
         crashes=0,
         agent_missing_since=None,
     )
-    .returning(runs_table)
+    .returning(*run_changes.SHORT)
 )
 
 
-async def _await(uow: UnitOfWork, lease: Lease, run: Run, turn: int, count: int) -> Run | None:
-    values: dict[str, Any] = {
-        "b_key": lease.session_key,
-        "b_id": run.id,
-        "b_turn": turn,
-        "b_events": count,
-    }
-    row = (await uow.execute(_AWAIT, values)).one_or_none()
-    return None if row is None else runs.as_run(row)
+def _awaiting(run: Run, turn: int, count: int) -> Change:
+    values = {"b_key": run.session_key, "b_id": run.id, "b_turn": turn, "b_events": count}
+    return Change(_AWAIT, values)
 
 
 async def _pass(uow: UnitOfWork, lease: Lease, run: Run, turn: int, add: AddItems | None) -> None:
     boundary = boundary_of(turn)
-    if await boundaries.pass_once(uow, lease.session_key, run.id, boundary):
+    if add is not None and run.parked_turn != turn:  # it has not parked here before
+        await boundaries.passed(uow, lease.session_key, run.id, boundary)
+        await add(uow)
+    elif await boundaries.pass_once(uow, lease.session_key, run.id, boundary):
         if add is not None:
             await add(uow)
     else:
