@@ -1,7 +1,7 @@
 """Where a worker's CPU time goes under the load of `throughput`: `python -m benchmarks.hot_path`.
 
 A sampling profiler (py-spy, which needs the right to trace processes) watches one of two workers while it
-works. Each sample counts for the layer of its innermost frame that belongs to one. The standard library counts
+works. Each sample counts for the layer of its innermost frame that has one. The standard library counts
 for whoever called it, but for the event loop, and for what goes out on a socket: that is the kernel's time.
 Threads that wait are left out. Told are the shares, and with the CPU time that a run took meanwhile,
 milliseconds a run. Samples slow a worker down: compare layers, not runs per second.
