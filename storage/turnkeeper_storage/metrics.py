@@ -175,6 +175,11 @@ def count_enqueued(agent: str) -> None:
     count("turnkeeper.runs.enqueued", agent=agent)
 
 
+def count_ended(agent: str, status: str, code: str) -> None:
+    """A run ended; `code` is why it failed, else empty."""
+    count("turnkeeper.runs.ended", agent=agent, status=status, code=code)
+
+
 def count_decision(tool: str, status: str) -> None:
     """An approval was decided, or its time was over."""
     count("turnkeeper.approvals.decided", tool=tool, status=status)

@@ -129,7 +129,11 @@ def _span(call: Call, name: str, kind: SpanKind, attributes: dict[str, str | int
         return
     here = {CONVERSATION: stretch.run.session_id, RUN_ID: stretch.run.id}
     with tracing.tracer().start_as_current_span(
-        name, kind=kind, attributes={**here, **attributes}, record_exception=False, set_status_on_exception=False
+        name,
+        kind=kind,
+        attributes={**here, **attributes},
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         call.span, call.shows_content = span, stretch.content
         try:

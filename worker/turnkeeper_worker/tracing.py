@@ -20,7 +20,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_contex
 
 from turnkeeper_storage import tracing
 from turnkeeper_storage.log_context import RunPlace, working_on
-from turnkeeper_storage.metrics import count, observe
+from turnkeeper_storage.metrics import count, count_ended, observe
 from turnkeeper_storage.model import Run, RunStatus, Usage
 from turnkeeper_storage.tracing import AGENT, CONVERSATION, RUN_ID, RUN_STATUS, TENANT, TURN, failed
 from turnkeeper_storage.verbs.finish import Ending
@@ -174,7 +174,7 @@ def at(step: Step) -> None:
 def run_ended(run: Run, ending: Ending) -> None:
     """The end of a run is committed."""
     code = ending.error.code if ending.error else ""
-    count("turnkeeper.runs.ended", agent=run.agent, status=ending.status.value, code=code)
+    count_ended(run.agent, ending.status.value, code)
     stretch = current()
     if stretch is not None:
         stretch.ended(ending.status.value, code, ending.usage)
