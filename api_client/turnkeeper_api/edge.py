@@ -1,6 +1,7 @@
 """The edge: what is asked of each request before anything reads it. ASGI, around the whole app.
 
-Every response gets a request id, and what a request does belongs to its caller's trace. Headers and bodies have limits, in bytes and in seconds; a body is JSON.
+Every response gets a request id, and what a request does belongs to its caller's trace. Headers and bodies
+have limits, in bytes and in seconds; a body is JSON.
 """
 
 from __future__ import annotations

@@ -143,6 +143,19 @@ def count(name: str, number: int = 1, **labels: str) -> None:
     _counter(name).add(number, labels)
 
 
+def begin_at_zero(*, is_worker: bool) -> None:
+    """Show counters before they count anything, so that the first of something is seen as a rise."""
+    for name, made in INSTRUMENTS.items():
+        is_ours = is_worker or not name.startswith("turnkeeper.worker.")
+        if made.kind == "counter" and not made.labels and is_ours:
+            count(name, 0)
+    if is_worker:
+        for source in ("bell", "sweep", "finish"):
+            count("turnkeeper.worker.claims", 0, source=source)
+        for reason in ("taken", "unrenewed"):
+            count("turnkeeper.worker.lease_losses", 0, reason=reason)
+
+
 def observe(name: str, value: float, labels: Label) -> None:
     """Record a value of a histogram of INSTRUMENTS."""
     _histogram(name).record(value, labels)

@@ -21,6 +21,7 @@ from turnkeeper_storage.verbs.claim import Claimant, Job, claim_stale
 from turnkeeper_worker.cancel_listener import CancelListener
 from turnkeeper_worker.claiming import Claiming
 from turnkeeper_worker.expiry import keep_time
+from turnkeeper_worker.gauges import watch
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.presence import Presence
@@ -70,12 +71,18 @@ class Host:
         return self._presence.owner
 
     @property
+    def slots(self) -> int:
+        """How many sessions it works on at once at most."""
+        return self._settings.concurrency
+
+    @property
     def in_work(self) -> int:
         """Sessions in work or being claimed."""
         return len(self._held) + len(self._claiming)
 
     def start(self) -> None:
         """Begin to beat, to sweep and, with a Redis, to listen for cancels."""
+        watch(self)
         settings = self._settings
         heart = Heart(self._database, self._held.values, settings.heartbeat_seconds, settings.lease_seconds)
         self._loops = {

@@ -127,13 +127,9 @@ def _span(call: Call, name: str, kind: SpanKind, attributes: dict[str, str | int
         with _coded(call):
             yield
         return
-    here = {CONVERSATION: stretch.run.session_id, RUN_ID: stretch.run.id}
+    told = {CONVERSATION: stretch.run.session_id, RUN_ID: stretch.run.id, **attributes}
     with tracing.tracer().start_as_current_span(
-        name,
-        kind=kind,
-        attributes={**here, **attributes},
-        record_exception=False,
-        set_status_on_exception=False,
+        name, kind=kind, attributes=told, record_exception=False, set_status_on_exception=False
     ) as span:
         call.span, call.shows_content = span, stretch.content
         try:
