@@ -79,7 +79,7 @@ def _answered(call: Call, response: ModelResponse) -> None:
 
 def _measured(request: ModelRequest, call: Call, seconds: float) -> None:
     labels = {OPERATION: CHAT, PROVIDER: OPENAI, MODEL: request.model}
-    observe("gen_ai.client.operation.duration", seconds, {**labels, ERROR: call.code})
+    observe("gen_ai.client.operation.duration", seconds, labels | _error(call))
     if call.response is not None:
         usage = call.response.usage
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
@@ -109,7 +109,11 @@ def executing(tool: str, called: ToolCall) -> Iterator[Call]:
                 call.span.set_attribute("gen_ai.tool.call.result", call.output)
     finally:
         _executing.reset(token)
-        observe("gen_ai.execute_tool.duration", time.perf_counter() - since, {TOOL: tool, ERROR: call.code})
+        observe("gen_ai.execute_tool.duration", time.perf_counter() - since, {TOOL: tool} | _error(call))
+
+
+def _error(call: Call) -> dict[str, str]:
+    return {ERROR: call.code} if call.code else {}
 
 
 def tool_failed(code: str) -> None:

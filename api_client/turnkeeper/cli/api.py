@@ -41,16 +41,18 @@ def api(
     """Serve the HTTP API until SIGTERM or SIGINT. Keys: turnkeeper keys create."""
     from turnkeeper.serving.main import Place, serve
     from turnkeeper.telemetry.collecting import collecting
-    from turnkeeper.telemetry.logs import tell_metrics
+    from turnkeeper.telemetry.logs import begin_server, tell_metrics
 
     client = Common(database_url, broker_url, None, agents).async_client()
     settings = client.settings
+    level = loglevel or settings.log_level
+    begin_server(settings.log_format, level)
     with collecting(settings, "turnkeeper-api", cluster=True) as url:
         code = serve(
             client,
             Place(host, port),
             auth=auth,
-            loglevel=loglevel or settings.log_level,
+            loglevel=level,
             on_start=lambda _: tell_metrics(url),
         )
     raise typer.Exit(code)

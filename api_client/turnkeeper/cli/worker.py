@@ -43,5 +43,12 @@ def worker(
     with collecting(settings, "turnkeeper-worker") as url:
         tell_once_ready(url)
         level = loglevel or settings.log_level
-        code = run_worker(app, loglevel=level, hostname=hostname, ingest=not no_ingest)
+        code = run_worker(
+            app,
+            loglevel=level,
+            hostname=hostname,
+            ingest=not no_ingest,
+            # a banner is no object of JSON
+            quiet=settings.log_format == "json",
+        )
     raise typer.Exit(code)

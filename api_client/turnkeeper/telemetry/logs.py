@@ -43,7 +43,7 @@ def keep_bodies_out() -> None:
     """Libraries that log bodies do so at `debug`, whatever our own level is: not here."""
     for name in NEVER_DEBUG:
         logger = logging.getLogger(name)
-        if logger.level < logging.INFO:
+        if logger.getEffectiveLevel() < logging.INFO:
             logger.setLevel(logging.INFO)
 
 
@@ -75,14 +75,19 @@ def tell_metrics(url: str | None) -> None:
         log.info("metrics for Prometheus: %s", url)
 
 
-def dress_server(format: LogFormat, level: str) -> None:
-    """Logs of the HTTP API, whose server has set up those of its own loggers."""
+def begin_server(format: LogFormat, level: str) -> None:
+    """Logs of an HTTP API's process, before its server sets up those of its own loggers."""
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler())
     root.setLevel(max(logging.getLevelName(level.upper()), logging.INFO))
     logging.getLogger("turnkeeper_api").setLevel(level.upper())
     dress(root.handlers, format)
+    keep_bodies_out()
+
+
+def dress_server(format: LogFormat, level: str) -> None:
+    """Logs of the HTTP API, whose server has set up those of its own loggers."""
+    begin_server(format, level)
     for name in ("uvicorn", "uvicorn.access", "uvicorn.error"):
         dress(logging.getLogger(name).handlers, format)
-    keep_bodies_out()
