@@ -128,7 +128,7 @@ def test_grafana_is_provisioned_from_files_of_its_form(file: str) -> None:
 
 def test_the_guide_lists_every_instrument_with_its_name_for_prometheus() -> None:
     guide = (ROOT / "docs/guides/observability.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w.]+)` \| `(\w+)` \| ([^|]*) \| ([^|]+) \|$", guide, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \| `(\w+)` \| ([^|]*)\| ([^|]+) \|$", guide, re.MULTILINE)
     listed = {name: (shown, labels.strip(), text.strip()) for name, shown, labels, text in rows}
     assert set(listed) == set(INSTRUMENTS)
     for name, made in INSTRUMENTS.items():

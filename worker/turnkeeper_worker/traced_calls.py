@@ -16,7 +16,7 @@ from turnkeeper_storage.metrics import count, observe
 from turnkeeper_storage.model import ToolCall
 from turnkeeper_storage.tracing import CALL_ID, CONVERSATION, ERROR, RUN_ID, TOOL, failed
 from turnkeeper_worker.models.base import ModelRequest, ModelResponse
-from turnkeeper_worker.traced_content import input_messages, instructions, output_messages
+from turnkeeper_worker.traced_content import input_messages, instructions, output_messages, sendable
 from turnkeeper_worker.tracing import MODEL, OPENAI, OPERATION, PROVIDER, current, usage_attributes
 
 CHAT, TOOL_OPERATION = "chat", "execute_tool"
@@ -103,10 +103,10 @@ def executing(tool: str, called: ToolCall) -> Iterator[Call]:
     try:
         with _span(call, f"{TOOL_OPERATION} {tool}", SpanKind.INTERNAL, attributes):
             if call.shows_content:
-                call.span.set_attribute("gen_ai.tool.call.arguments", called.arguments)
+                call.span.set_attribute("gen_ai.tool.call.arguments", sendable(called.arguments))
             yield call
             if call.shows_content and call.output is not None:
-                call.span.set_attribute("gen_ai.tool.call.result", call.output)
+                call.span.set_attribute("gen_ai.tool.call.result", sendable(call.output))
     finally:
         _executing.reset(token)
         observe("gen_ai.execute_tool.duration", time.perf_counter() - since, {TOOL: tool} | _error(call))

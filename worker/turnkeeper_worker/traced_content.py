@@ -54,4 +54,9 @@ def _part(item: Item) -> dict[str, Json]:
 
 
 def _as_json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, default=str)
+
+
+def sendable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no exporter takes."""
+    return text.encode(errors="replace").decode()

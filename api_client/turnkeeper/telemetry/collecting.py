@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
 # for what is not sent yet when the process ends
-FLUSH_MILLISECONDS = 5_000
+FLUSH_SECONDS = 3.0
 UNNAMED = "unknown_service"
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def _send_traces(service: str, stack: contextlib.ExitStack) -> None:
     provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    stack.callback(provider.shutdown)
+    stack.callback(_in_time, provider.shutdown)
 
 
 def _sending_reader() -> MetricReader:
@@ -123,7 +124,7 @@ def _measure(readers: list[MetricReader], service: str, stack: contextlib.ExitSt
 
     provider = MeterProvider(readers, resource=_resource(service), shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
-    stack.callback(provider.shutdown, timeout_millis=FLUSH_MILLISECONDS)
+    stack.callback(_in_time, provider.shutdown)
 
 
 def _look_at_the_cluster(settings: Settings, stack: contextlib.ExitStack) -> None:
@@ -132,3 +133,12 @@ def _look_at_the_cluster(settings: Settings, stack: contextlib.ExitStack) -> Non
     figures = ClusterFigures(settings)
     stack.callback(figures.close)
     figures.begin()
+
+
+def _in_time(end: Callable[[], None]) -> None:
+    """Send what waits, and give up soon: exporters try again for longer than a process has."""
+    thread = threading.Thread(target=end, name="turnkeeper-telemetry-end", daemon=True)
+    thread.start()
+    thread.join(FLUSH_SECONDS)
+    if thread.is_alive():
+        log.warning("the last traces or metrics were not sent: the collector does not take them")

@@ -60,7 +60,7 @@ class JsonLines(logging.Formatter):
             line |= {name: value for name, value in vars(record).items() if name not in _KNOWN}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = exception_text(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)
 
 
 def fields_of() -> dict[str, str | int]:
