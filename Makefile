@@ -22,7 +22,7 @@ help: ## show what can be made
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,api,http,postgres,encryption,dev]' --group test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,api,http,postgres,encryption,otel,prometheus,dev]' --group test
 	@touch $@
 
 demo: $(VENV)/.installed ## the main job on real processes: no server, no API key needed

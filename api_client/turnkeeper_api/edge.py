@@ -1,6 +1,7 @@
 """The edge: what is asked of each request before anything reads it. ASGI, around the whole app.
 
-Every response gets a request id. Headers and bodies have limits, in bytes and in seconds; a body is JSON.
+Every response gets a request id, and what a request does belongs to its caller's trace. Headers and bodies
+have limits, in bytes and in seconds; a body is JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from turnkeeper_api import problems
 from turnkeeper_api.problems import MEDIA_TYPE, Problem, Refused
+from turnkeeper_storage import tracing
 from turnkeeper_storage.settings import Settings
 
 REQUEST_ID = "X-Request-Id"
@@ -37,7 +39,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
         # not in a copy: the handler of last resort, further out, reads it too
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
@@ -47,7 +50,8 @@ class Edge:
         except Refused as refused:
             await answer.refuse(refused.problem)
             return
-        await self._app(_with_whole_segments(scope), _replayed(body, receive), answer.send)
+        with tracing.coming_from(headers.get(tracing.HEADER)):
+            await self._app(_with_whole_segments(scope), _replayed(body, receive), answer.send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None when the client has gone."""

@@ -9,6 +9,7 @@ from turnkeeper_client import checks, decisions
 from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
 from turnkeeper_client.backend import Backend
 from turnkeeper_client.snapshots import RunSnapshot
+from turnkeeper_storage import tracing
 from turnkeeper_storage.admission import check_text
 from turnkeeper_storage.approvals import Decision, raise_conflict
 from turnkeeper_storage.editing import check_edit
@@ -157,9 +158,11 @@ class AsyncApprovals:
     async def _decide(self, approval_id: str, decision: Decision) -> ApprovalSnapshot:
         key = decisions.approval_key(approval_id)
         database = await self._backend.database()
+        since = tracing.now()
         decided = await database.transact(
             lambda uow: decide_verb.decide(uow, key, approval_id, self.tenant, decision), "decide"
         )
+        tracing.decided(decided.approval, decided.run, since, lost_to=decided.conflict)
         if decided.wake:
             await self._backend.ring(key)
         # after the commit: a decision that came too late has written the expiry

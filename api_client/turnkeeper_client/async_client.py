@@ -23,7 +23,7 @@ from turnkeeper_client.overview import AsyncOverview
 from turnkeeper_client.readiness import Readiness, look_around
 from turnkeeper_client.sessions import AsyncSessions
 from turnkeeper_client.snapshots import RunPage, RunSnapshot
-from turnkeeper_storage import ids
+from turnkeeper_storage import ids, tracing
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused, check_text, new_run
 from turnkeeper_storage.cursor import parse_cursor
 from turnkeeper_storage.doorbell import Rings
@@ -158,9 +158,11 @@ class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
         new = await self.prepare(request)
         database = await self._backend.database()
         limits = self.settings.queue_limits
-        accepted = await database.transact(
-            lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets, limits=limits), "enqueue"
-        )
+        with tracing.enqueueing(new) as span:
+            accepted = await database.transact(
+                lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets, limits=limits), "enqueue"
+            )
+            tracing.accepted(span, accepted.run, created=accepted.created)
         if accepted.wake:
             await self._backend.ring(new.session_key)
         return self._handle(accepted)
@@ -297,7 +299,9 @@ class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
     ) -> AsyncRunHandle:
         uow = join_async(connection, self.settings.db_schema)
         new, limits = await self.prepare(request), self.settings.queue_limits
-        accepted = await enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits)
+        with tracing.enqueueing(new) as span:
+            accepted = await enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits)
+            tracing.accepted(span, accepted.run, created=accepted.created)
         if accepted.wake:
             self._commits.add(plain(connection), accepted, self._backend.ring_once_visible)
         return self._handle(accepted)

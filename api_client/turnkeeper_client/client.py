@@ -25,6 +25,7 @@ from turnkeeper_client.sync_approvals import Approvals
 from turnkeeper_client.sync_keys import Keys
 from turnkeeper_client.sync_overview import Overviews
 from turnkeeper_client.sync_sessions import Sessions
+from turnkeeper_storage import tracing
 from turnkeeper_storage.admission import EnqueueRequest, check_on_paused
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.items import Item, Json
@@ -236,7 +237,9 @@ class Client(Approvals, Sessions, Keys, Overviews):
         uow = join(connection, self.settings.db_schema)
         new = self._run(lambda client: client.prepare(request))
         limits = self.settings.queue_limits
-        accepted = drive(enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits))
+        with tracing.enqueueing(new) as span:
+            accepted = drive(enqueue_verb.enqueue(uow, new, on_paused=on_paused, limits=limits))
+            tracing.accepted(span, accepted.run, created=accepted.created)
         if accepted.wake:
             self._commits.add(connection, accepted, self._ring_once_visible)
         run = accepted.run

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.lazy_imports import importing
+from turnkeeper_storage.metrics import count
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -91,6 +92,7 @@ class Doorbell:
                 reach("bell.ringing")
                 publisher.publish(keys)
             except Exception as error:  # noqa: BLE001 - brokers raise what they like; none may reach the caller
+                count("turnkeeper.wakeups.failed")
                 log.warning(
                     "no wake-up was published (%s): the sweeper will find the sessions", type(error).__name__
                 )

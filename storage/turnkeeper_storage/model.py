@@ -184,7 +184,8 @@ class Run:
     `input` are the items it was enqueued with; `merged_input` is the model's first input, None before the
     first checkpoint; `stored_input` what of it goes to the history, with it. `parked_turn`: the history holds
     the run's items up to this turn's calls, without that turn's outputs; None when it never parked. `sticky`
-    is by tool: {"verdict": "approved" | "rejected", "by", "reason", "tool_digest"}.
+    is by tool: {"verdict": "approved" | "rejected", "by", "reason", "tool_digest"}. `trace_parent`: of the
+    span that enqueued it, None when that was not traced.
     """
 
     session_key: str
@@ -214,6 +215,7 @@ class Run:
     parked_turn: int | None = None
     sticky: dict[str, Json] = field(default_factory=dict)
     state_version: int = 1
+    trace_parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

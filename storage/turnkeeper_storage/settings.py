@@ -97,6 +97,34 @@ class Settings(BaseSettings):
     delta_ttl_seconds: float = Field(default=3600.0, gt=0, description="how long after its last delta")
     delta_coalesce_ms: float = Field(default=5.0, ge=0, description="between two sendings of a process")
 
+    # what is seen from outside
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="of the lines of worker and api: for people, or one JSON object each"
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        default="info", description="of worker and api, unless --loglevel says so"
+    )
+    trace_content: bool = Field(
+        default=False, description="spans hold messages, arguments and outputs: what runs are about"
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="collector that worker and api send traces and metrics to",
+    )
+    otlp_traces_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", description="traces alone"
+    )
+    otlp_metrics_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", description="metrics alone"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="where worker and api answer Prometheus; None: nowhere"
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1, description="address of that; 0.0.0.0: whoever reaches the port"
+    )
+
     # the HTTP API
     api_max_body_bytes: int = Field(default=4_194_304, ge=1, description="of one request")
     api_body_seconds: float = Field(default=10.0, gt=0, description="until the body of a request is there")
@@ -167,6 +195,6 @@ def _explain(fault: ErrorDetails) -> str:
     # The value may be a URL with a password: name the setting and the rule, never the value.
     names = [str(part) for part in fault["loc"]]
     setting = "_".join(names).upper() if names else ""
-    if setting and not setting.startswith("OPENAI_"):
+    if setting and not setting.startswith(("OPENAI_", "OTEL_")):
         setting = f"TURNKEEPER_{setting}"
     return f"{setting}: {fault['msg']}" if setting else str(fault["msg"])

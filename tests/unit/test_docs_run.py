@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.util._once import Once
 
 from tests.fakes.conversations_server import Conversations
 from tests.fakes.pages import PAGES, ROOT, Block, blocks_of, lines_of, names
@@ -127,6 +129,9 @@ def reader(
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    # a page may set up an SDK, which a process does once
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -47,7 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> InMemoryMetricReader:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
-    metrics._loop_blocks.cache_clear()
+    metrics._counter.cache_clear()
     return reader
 
 

@@ -41,7 +41,8 @@ def run_worker(
         quiet=quiet,
         without_mingle=True,
         without_gossip=True,
-        without_heartbeat=True,
+        # whoever watches events (Flower) takes a worker that does not beat for one that is gone
+        without_heartbeat=not app.celery.conf.worker_send_task_events,
     )
     worker.start()
     return int(worker.exitcode or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 
+from turnkeeper_storage import tracing
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, NotFound
@@ -63,6 +64,7 @@ async def expire_due(database: Database, bell: Rings, limit: int = LIMIT) -> int
     """
     count = 0
     for key, approval_id in await database.read(lambda uow: due(uow, limit)):
+        since = tracing.now()
         decided = await _expire(database, key, approval_id)
         if decided is None:
             continue
@@ -70,6 +72,7 @@ async def expire_due(database: Database, bell: Rings, limit: int = LIMIT) -> int
             bell.ring(key)
         if decided.conflict is None:
             count += 1
+            tracing.decided(decided.approval, decided.run, since)
             log.info("run %s: approval %s expired", decided.run.id, approval_id)
     return count
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import TurnkeeperError
+from turnkeeper_storage.metrics import count
 from turnkeeper_storage.model import Lease
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.heartbeat import Beat, heartbeat
@@ -39,8 +40,10 @@ class Heart:
                     async with asyncio.timeout(self._seconds / 2):
                         await self.beat()
                 except (TurnkeeperError, TimeoutError) as error:
+                    count("turnkeeper.worker.heartbeat_failures")
                     log.warning("heartbeat failed: %s", type(error).__name__)
                 except Exception:
+                    count("turnkeeper.worker.heartbeat_failures")
                     # Whatever it was: a worker that no longer beats loses all that it works on.
                     log.exception("heartbeat failed")
         finally:
@@ -73,6 +76,7 @@ class Heart:
                 stuck.append(held)
             elif held.lease == lease and held.task is not None and not held.task.done():
                 # not the lease that was given back, and perhaps taken anew, while we asked
+                count("turnkeeper.worker.lease_losses", reason="taken")
                 log.warning("lease lost", extra={"session_key": key, "epoch": lease.epoch})
                 held.lose()
             if beat.cancelled.get(key) == held.run_id:
@@ -94,6 +98,7 @@ class Heart:
             await asyncio.sleep(min(1.0, self._seconds / 10))
             for held in list(self._held()):
                 if not held.is_lost and held.is_over():
+                    count("turnkeeper.worker.lease_losses", reason="unrenewed")
                     log.warning("lease ran out unrenewed", extra={"session_key": held.session_key})
                     held.lose()
 

@@ -15,11 +15,13 @@ from dataclasses import replace
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
+from turnkeeper_storage.metrics import count
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.claim import Claimant, Job, claim_stale
 from turnkeeper_worker.cancel_listener import CancelListener
 from turnkeeper_worker.claiming import Claiming
 from turnkeeper_worker.expiry import keep_time
+from turnkeeper_worker.gauges import watch
 from turnkeeper_worker.heartbeat import Heart
 from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.presence import Presence
@@ -69,12 +71,18 @@ class Host:
         return self._presence.owner
 
     @property
+    def slots(self) -> int:
+        """How many sessions it works on at once at most."""
+        return self._settings.concurrency
+
+    @property
     def in_work(self) -> int:
         """Sessions in work or being claimed."""
         return len(self._held) + len(self._claiming)
 
     def start(self) -> None:
         """Begin to beat, to sweep and, with a Redis, to listen for cancels."""
+        watch(self)
         settings = self._settings
         heart = Heart(self._database, self._held.values, settings.heartbeat_seconds, settings.lease_seconds)
         self._loops = {
@@ -152,7 +160,7 @@ class Host:
                 lambda uow: claim_stale(uow, free, claimant), "sweep", is_lasting=False
             )
             for job in jobs:
-                self._take(job, asked_at)
+                self._take(job, asked_at, source="sweep")
             return len(jobs)
 
     async def stop(self, grace_seconds: float) -> None:
@@ -206,16 +214,21 @@ class Host:
 
     def _claimed(self, session_key: str, job: Job | None, asked_at: float) -> None:
         if job is not None:
-            self._take(job, asked_at)
+            self._take(job, asked_at, source="bell")
         else:
             self._freed(session_key)
 
-    def _take(self, job: Job, asked_at: float) -> None:
+    def _take(self, job: Job, asked_at: float, *, source: str) -> None:
+        count("turnkeeper.worker.claims", source=source)
+        if job.is_taken_over:
+            count("turnkeeper.worker.takeovers")
         key = job.lease.session_key
         held = HeldLease(job.lease, asked_at + self._settings.lease_seconds, job.run.id)
         held.is_suspect = job.is_suspect
         is_suspect = job.is_suspect
-        held.task = asyncio.create_task(SessionLoop(self._post, held).drain(job), name=f"session:{key}")
+        held.task = asyncio.create_task(
+            SessionLoop(self._post, held, asked_at).drain(job), name=f"session:{key}"
+        )
         self._held[key] = held
         held.task.add_done_callback(lambda task: self._let_go(held, was_suspect=is_suspect))
         self._count()

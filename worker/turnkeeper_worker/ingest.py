@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from celery.exceptions import Reject
 
-from turnkeeper_storage import ids
+from turnkeeper_storage import ids, tracing
 from turnkeeper_storage.admission import EnqueueRequest, QueueLimits, check_agent, check_flag, new_run
 from turnkeeper_storage.approvals import Decision, DecisionKind, check_decision, raise_conflict
 from turnkeeper_storage.doorbell import RUN_TASK
@@ -229,12 +229,18 @@ async def _accept(runtime: Runtime, new: NewRun, limits: QueueLimits) -> Enqueue
         check_agent(new.agent, [record.name for record in await agents.list_agents(uow)])
         return await enqueue(uow, new, limits=limits)
 
-    return await runtime.database.transact(once, "enqueue")
+    with tracing.enqueueing(new) as span:
+        enqueued = await runtime.database.transact(once, "enqueue")
+        tracing.accepted(span, enqueued.run, created=enqueued.created)
+    return enqueued
 
 
 async def _decide(runtime: Runtime, key: str, approval_id: str, tenant: str, decision: Decision) -> Decided:
     if decision.arguments is not None:
         await check_edit(runtime.database, key, approval_id, tenant, decision.arguments)
-    return await runtime.database.transact(
+    since = tracing.now()
+    decided = await runtime.database.transact(
         lambda uow: decide(uow, key, approval_id, tenant, decision), "decide"
     )
+    tracing.decided(decided.approval, decided.run, since, lost_to=decided.conflict)
+    return decided

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from turnkeeper_storage.model import CallStatus, NewApproval, ToolCall
 from turnkeeper_storage.outputs import MCP
 from turnkeeper_storage.verbs.park import Parked, boundary_of, park
+from turnkeeper_worker import tracing
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.entries import entry_at_park
 from turnkeeper_worker.gates import new_approval
@@ -44,12 +45,21 @@ class Parking:
             add = await self._history.prepare(lease, record.run.id, boundary_of(turn), entry)
             if add is None:  # it stands outside, whatever comes of the transaction
                 record.stored_turn = turn
-        return await self._around.database.transact(
-            lambda uow: park(
-                uow, lease, record.run, asked, turn=turn, add=add, store=store, hooked=hooked, seconds=seconds
-            ),
-            "park",
-        )
+        with tracing.part("park"):
+            return await self._around.database.transact(
+                lambda uow: park(
+                    uow,
+                    lease,
+                    record.run,
+                    asked,
+                    turn=turn,
+                    add=add,
+                    store=store,
+                    hooked=hooked,
+                    seconds=seconds,
+                ),
+                "park",
+            )
 
     async def complete(self) -> None:
         """Add what is missing outside, when a worker died while it put a park's items there."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from turnkeeper_storage import metrics
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.owner_names import lock_key
@@ -82,6 +83,7 @@ class Recovery:
             return 0
         if dead:
             count = await self._end(dead)
+            metrics.count("turnkeeper.worker.deaths", len(dead))
             log.warning("workers died: %s; %d leases ended", ", ".join(sorted(dead)), count)
         else:
             # only when none is left: after an error, or rows that were locked, the next look comes here again

@@ -28,6 +28,7 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import checkpoint, restart
 from turnkeeper_storage.verbs.finish import Ending
 from turnkeeper_storage.verbs.park import Parked
+from turnkeeper_worker import tracing
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.deadline import Cancelled, Deadline, Late, deadline_of, unless_ended
@@ -198,6 +199,7 @@ class RunLoop:
             step = next_step(self._progress())
             if self._around.stopping() and isinstance(step, AskModel | RunTools):
                 raise Stopped
+            tracing.at(step)
             match step:
                 case AskModel(turn, suffix):
                     await self._ask(turn, suffix)
@@ -268,6 +270,7 @@ class RunLoop:
 
     async def _restarted(self, turn: int) -> None:
         """The model is asked again after it gave deltas: whoever follows is to discard them."""
+        tracing.turn_restarted()
         run, lease, seconds = self._state.run, self._held.lease, self._around.settings.lease_seconds
         self._state.run = await self._commit(
             lambda uow: restart.restart_turn(uow, lease, run, turn, seconds), "restart"

@@ -21,6 +21,7 @@ from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.instructions import resolve_instructions
 from turnkeeper_worker.models.base import Delta, Model, ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.retries import backoff
+from turnkeeper_worker.traced_calls import asking, retried
 
 _log = logging.getLogger(__name__)
 
@@ -93,12 +94,14 @@ class ModelRunner:
         while True:
             given = _Given(request.on_delta)
             try:
-                response = await self._model.respond(call, given if request.on_delta else None)
+                with asking(call, attempt + 1) as asked:
+                    asked.response = await self._model.respond(call, given if request.on_delta else None)
             except ModelError as error:
                 delay = self._delay(request, attempt, error)
+                retried(call.model, error.code)
                 _log.info("run %s turn %d: attempt %d failed, %s", *_where(request), attempt + 1, error.code)
             else:
-                return _outcome(response)
+                return _outcome(asked.response)
             if given.started and request.on_restart:
                 await request.on_restart()
             await asyncio.sleep(delay)

@@ -16,6 +16,7 @@ from turnkeeper_storage.deadlines import exceeded
 from turnkeeper_storage.doorbell import Rings
 from turnkeeper_storage.errors import DatabaseUnavailable, LeaseLost, RunFailure, StoreUnavailable
 from turnkeeper_storage.items import Json
+from turnkeeper_storage.metrics import count
 from turnkeeper_storage.model import Run, RunError, RunStatus, Usage
 from turnkeeper_storage.run_state import check_loadable
 from turnkeeper_storage.sessions.protocol import Session
@@ -24,6 +25,7 @@ from turnkeeper_storage.verbs.claim import Job
 from turnkeeper_storage.verbs.finish import BOUNDARY, Ending, Finished, finish
 from turnkeeper_storage.verbs.park import Parked
 from turnkeeper_storage.verbs.release import release, release_missing_agent
+from turnkeeper_worker import tracing
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.deadline import deadline_of
 from turnkeeper_worker.held import HeldLease
@@ -51,8 +53,10 @@ class Post:
 class SessionLoop:
     """Works a session off. `drain` returns when the lease is given back, or lost."""
 
-    def __init__(self, post: Post, held: HeldLease) -> None:
+    def __init__(self, post: Post, held: HeldLease, claimed_at: float | None = None) -> None:
+        """`claimed_at`: the time.monotonic() at which its first run was claimed, or before."""
         self._post = post
+        self._claimed_at = claimed_at
         self._held = held
         self._settings = post.around.settings
         self._since = time.monotonic()
@@ -86,6 +90,12 @@ class SessionLoop:
             log.exception("session %s: left to its lease's end", self._held.session_key)
 
     async def _one(self, job: Job) -> Job | None:
+        claimed_at, self._claimed_at = self._claimed_at, None
+        content = self._settings.trace_content
+        with tracing.stretch_of(job.run, job.lease.epoch, content=content, claimed_at=claimed_at):
+            return await self._work_on(job)
+
+    async def _work_on(self, job: Job) -> Job | None:
         agent = self._post.agents.get(job.run.agent)
         history = self._history(job)
         standing = await history.standing(job.run, BOUNDARY)
@@ -106,6 +116,7 @@ class SessionLoop:
             await self._give_back()
             return None
         if isinstance(outcome, Parked):  # with the lease given back
+            tracing.run_parked(job.run)
             log.info("run %s waits for %d decisions", job.run.id, len(outcome.approvals))
             return None
         return await self._finish(job, history, outcome)
@@ -136,9 +147,13 @@ class SessionLoop:
                 error = RunError(failure.code, failure.message)
                 ending = Ending(RunStatus.FAILED, outcome.ending.turn, outcome.ending.usage, error=error)
                 outcome, store = Outcome(outcome.run, ending, Entry([], [])), None
-        finished = await self._commit(outcome, add, store)
+        with tracing.part("finish"):
+            finished = await self._commit(outcome, add, store)
         self._store = store or self._store
         ending = outcome.ending
+        tracing.run_ended(job.run, ending)
+        if finished.next is not None:
+            count("turnkeeper.worker.claims", source="finish")
         log.info(
             "run %s %s after %d turns%s",
             job.run.id,

@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from turnkeeper_storage.errors import TurnkeeperError
+from turnkeeper_storage.metrics import count
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,10 @@ async def sweep_for_ever(
             if taken:
                 log.info(said, taken)
         except TurnkeeperError as error:
+            count("turnkeeper.worker.sweep_failures")
             log.warning("sweep failed: %s", type(error).__name__)
         except Exception:
+            count("turnkeeper.worker.sweep_failures")
             # Whatever it was: a worker that no longer sweeps leaves sessions to nobody.
             log.exception("sweep failed")
         with contextlib.suppress(TimeoutError):

@@ -17,6 +17,7 @@ from turnkeeper_storage.model import ToolCall
 from turnkeeper_worker.context import RunContext
 from turnkeeper_worker.tools import AnyTool, InvalidArguments
 from turnkeeper_worker.tools_at_work import at_work
+from turnkeeper_worker.traced_calls import executing, tool_failed
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +50,24 @@ async def execute(
     `tool_failed`, `tool_timeout`, `tool_output_unserialisable` or `tool_output_too_large`. Cancellation
     passes through.
     """
+    with executing(tool.name, call) as told:
+        told.output = await _executed(tool, call, context, threads, max_output_bytes)
+        return told.output
+
+
+async def _executed(
+    tool: AnyTool, call: ToolCall, context: RunContext[Any], threads: Executor, max_output_bytes: int
+) -> str:
     try:
         arguments = tool.validate(call.arguments)
     except InvalidArguments as error:
         # Always the model's to mend, whatever on_error says: nothing was run.
+        tool_failed("invalid_arguments")
         return f"Tool error: invalid arguments: {error}"
     try:
         return await _in_time(tool, _work(tool, call, context, arguments, threads, max_output_bytes))
     except _Fault as fault:
+        tool_failed(fault.code)
         _log.warning("run %s: tool %s, call %s: %s", context.run_id, tool.name, call.call_id, fault.code)
         if tool.on_error != "fail":
             return f"Tool error: {fault.for_model}"

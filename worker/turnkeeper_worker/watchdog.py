@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import islice
 from types import FrameType
 
-from turnkeeper_storage.metrics import count_loop_block
+from turnkeeper_storage.metrics import count_loop_block, observe
 from turnkeeper_worker.tools_at_work import tool_of
 
 # of the stack of whoever blocks, from the innermost outwards
@@ -71,12 +71,15 @@ class Watchdog:
             self._answered.clear()
             if self._stopped.is_set():
                 return
+            asked_at = time.perf_counter()
             try:
                 self._loop.call_soon_threadsafe(self._answered.set)
             except RuntimeError:  # the loop is closed
                 return
             if not self._answered.wait(self._seconds) and not self._answered.wait(SECOND_LOOK):
                 self._tell()
+            if not self._stopped.is_set():
+                observe("turnkeeper.worker.loop_lag", time.perf_counter() - asked_at, {})
 
     def _tell(self) -> None:
         since = time.monotonic() - self._seconds

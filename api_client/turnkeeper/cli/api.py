@@ -31,10 +31,28 @@ def api(
     ] = None,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
-    loglevel: Annotated[LogLevel, typer.Option(help="How much to log.", case_sensitive=False)] = "info",
+    loglevel: Annotated[
+        LogLevel | None,
+        typer.Option(
+            help="How much to log; default: TURNKEEPER_LOG_LEVEL.", case_sensitive=False, show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM or SIGINT. Keys: turnkeeper keys create."""
     from turnkeeper.serving.main import Place, serve
+    from turnkeeper.telemetry.collecting import collecting
+    from turnkeeper.telemetry.logs import begin_server, tell_metrics
 
     client = Common(database_url, broker_url, None, agents).async_client()
-    raise typer.Exit(serve(client, Place(host, port), auth=auth, loglevel=loglevel))
+    settings = client.settings
+    level = loglevel or settings.log_level
+    begin_server(settings.log_format, level)
+    with collecting(settings, "turnkeeper-api", cluster=True) as url:
+        code = serve(
+            client,
+            Place(host, port),
+            auth=auth,
+            loglevel=level,
+            on_start=lambda _: tell_metrics(url),
+        )
+    raise typer.Exit(code)

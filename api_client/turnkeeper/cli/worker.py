@@ -21,7 +21,12 @@ def worker(
     queue: Annotated[
         str | None, typer.Option(metavar="NAME", help="Queue of wake-ups.", show_default=False)
     ] = None,
-    loglevel: Annotated[LogLevel, typer.Option(help="How much to log.", case_sensitive=False)] = "info",
+    loglevel: Annotated[
+        LogLevel | None,
+        typer.Option(
+            help="How much to log; default: TURNKEEPER_LOG_LEVEL.", case_sensitive=False, show_default=False
+        ),
+    ] = None,
     hostname: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of this node.", show_default=False)
     ] = None,
@@ -29,6 +34,21 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM or SIGINT."""
     app = load_app(module, queue=queue, concurrency=concurrency)
+    from turnkeeper.telemetry.collecting import collecting
+    from turnkeeper.telemetry.logs import dress_celery, tell_once_ready
     from turnkeeper_worker.command import run_worker
 
-    raise typer.Exit(run_worker(app, loglevel=loglevel, hostname=hostname, ingest=not no_ingest))
+    settings = app.settings
+    dress_celery(settings.log_format)
+    with collecting(settings, "turnkeeper-worker") as url:
+        tell_once_ready(url)
+        level = loglevel or settings.log_level
+        code = run_worker(
+            app,
+            loglevel=level,
+            hostname=hostname,
+            ingest=not no_ingest,
+            # a banner is no object of JSON
+            quiet=settings.log_format == "json",
+        )
+    raise typer.Exit(code)

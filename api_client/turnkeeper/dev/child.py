@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _work(module: str) -> int:
     from turnkeeper.cli.loading import load_app
+    from turnkeeper.telemetry.logs import dress_celery
     from turnkeeper_storage.errors import TurnkeeperError
     from turnkeeper_worker.command import run_worker
 
@@ -60,8 +61,9 @@ def _work(module: str) -> int:
     except Exception:  # noqa: BLE001 - the user's module raises what it likes
         traceback.print_exc()
         return BROKEN_MODULE
+    dress_celery(app.settings.log_format)
     try:
-        return run_worker(app, quiet=True)
+        return run_worker(app, loglevel=app.settings.log_level, quiet=True)
     except TurnkeeperError as error:
         sys.stderr.write(f"turnkeeper: {error}\n")
         return FAILED

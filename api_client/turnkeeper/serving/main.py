@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from turnkeeper.cli.options import me
+from turnkeeper.telemetry.logs import dress_server
 from turnkeeper_storage.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def serve(
         timeout_graceful_shutdown=grace,
     )
     config.load()
+    dress_server(client.settings.log_format, loglevel)
     server = uvicorn.Server(config)
     with place.bind() as listening, _signals_taken():
         host, port = listening.getsockname()[:2]

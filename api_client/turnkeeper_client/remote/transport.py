@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from turnkeeper_client.remote.answers import AWAY, Answer
+from turnkeeper_storage import tracing
 from turnkeeper_storage.errors import ApiUnavailable, ConfigurationError
 from turnkeeper_storage.items import Json, encode
 
@@ -125,6 +126,7 @@ class Transport:
 
     def _headers(self, more: Mapping[str, str] | None) -> dict[str, str]:
         headers = {"Accept": "application/json", **(more or {})}
+        tracing.inject(headers)
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers

@@ -24,6 +24,7 @@ from turnkeeper_storage.model import NewRun as NewRun
 from turnkeeper_storage.repositories import events
 from turnkeeper_storage.sql_types import SECONDS, after, among, now
 from turnkeeper_storage.tables import ACTIVE, OPEN, runs
+from turnkeeper_storage.tracing import current_trace_parent
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 R = runs.c
@@ -79,6 +80,7 @@ def run_of(values: Mapping[str, Any]) -> Run:
         parked_turn=values["parked_turn"],
         sticky=values["sticky"] or {},
         state_version=values["state_version"],
+        trace_parent=values["trace_parent"],
     )
 
 
@@ -94,6 +96,7 @@ def _insert(kind: type[postgresql.Insert] | type[sqlite.Insert]) -> Insert:
         input=bindparam("b_input"),
         input_digest=bindparam("b_input_digest"),
         options=bindparam("b_options"),
+        trace_parent=bindparam("b_trace_parent"),
         idempotency_key=bindparam("b_idempotency_key"),
         next_event=2,
         # no seconds, no deadline: the sum of an instant and NULL is NULL
@@ -109,6 +112,7 @@ _INSERT = {"postgresql": _insert(postgresql.Insert), "sqlite": _insert(sqlite.In
 
 async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run | None:
     """Insert a queued run and its first event; None when a run of this id is there already."""
+    trace_parent = current_trace_parent()
     await events.add_first(uow, new.session_key, Event(new.id, 1, EventType.QUEUED, {"seq": seq}))
     values = {
         "b_key": new.session_key,
@@ -120,6 +124,7 @@ async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run | None:
         "b_input": new.input,
         "b_input_digest": new.input_digest,
         "b_options": new.options.as_json() or None,
+        "b_trace_parent": trace_parent,
         "b_idempotency_key": new.idempotency_key,
         "b_deadline_seconds": new.deadline_seconds,
     }
@@ -141,6 +146,7 @@ async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run | None:
         next_event=2,
         deadline=deadline,
         created_at=created_at,
+        trace_parent=trace_parent,
     )
 
 

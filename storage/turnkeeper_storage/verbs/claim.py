@@ -40,7 +40,8 @@ class Job:
     """A run to work on under a lease. `is_poisoned`: fail it, it crashed its workers too often.
 
     `store` is where the session's items live, as its row said at the claim; "" when nothing is written yet.
-    `is_suspect`: it crashed its workers before; few of its kind are in one process at once.
+    `is_suspect`: it crashed its workers before; few of its kind are in one process at once. `is_taken_over`:
+    nobody gave the lease before back.
     """
 
     lease: Lease
@@ -48,6 +49,7 @@ class Job:
     is_poisoned: bool = False
     store: str = ""
     is_suspect: bool = False
+    is_taken_over: bool = False
 
 
 async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
@@ -145,10 +147,9 @@ async def _start(
     """
     started: list[tuple[Lease, Run, ClaimDecision]] = []
     noted: list[tuple[Lease, Run, ClaimDecision]] = []
-    stores: dict[str, str] = {}
+    known = {claimed.lease.session_key: claimed for claimed, _ in pairs}
     for claimed, head in pairs:
         key = claimed.lease.session_key
-        stores[key] = claimed.store
         decision = _decide(head, claimed.taken_over, crash_limit, claimed.suspect)
         if head is None or decision is None:
             await leases.release(uow, claimed.lease, runnable=False)
@@ -163,7 +164,11 @@ async def _start(
     for lease, _, _ in noted:
         await leases.release(uow, lease, runnable=True)
     jobs = await _write(uow, started)
-    return [replace(job, store=stores[job.lease.session_key]) for job in jobs]
+    return [_with(job, known[job.lease.session_key]) for job in jobs]
+
+
+def _with(job: Job, claimed: Claimed) -> Job:
+    return replace(job, store=claimed.store, is_taken_over=claimed.taken_over)
 
 
 _R = runs_table.c

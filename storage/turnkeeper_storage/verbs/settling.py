@@ -12,6 +12,7 @@ from typing import Any
 
 from turnkeeper_storage.approvals import Applied
 from turnkeeper_storage.items import Item, Json
+from turnkeeper_storage.metrics import count_ended
 from turnkeeper_storage.model import Approval, Event, EventType, Run, RunError, RunStatus, ToolCall
 from turnkeeper_storage.outputs import CANCELLED_TEXT, close, outputs_of
 from turnkeeper_storage.repositories import approvals, events, items, run_changes, runs, sessions, turns
@@ -79,7 +80,9 @@ async def end_waiting(
     else:
         end["error"] = values["error"] = error.as_json()
     told.append((END_EVENTS[status], end))
-    return await report(uow, run, told, values)
+    ended = await report(uow, run, told, values)
+    count_ended(run.agent, status.value, error.code if error else "")
+    return ended
 
 
 async def hand_over(uow: UnitOfWork, run: Run, text: str = CANCELLED_TEXT, *, cancels: bool = False) -> Run:
