@@ -160,7 +160,8 @@ class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
         limits = self.settings.queue_limits
         with tracing.enqueueing(new) as span:
             accepted = await database.transact(
-                lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets, limits=limits), "enqueue"
+                lambda uow: enqueue_verb.enqueue(uow, new, on_paused=meets, limits=limits, is_all=True),
+                "enqueue",
             )
             tracing.accepted(span, accepted.run, created=accepted.created)
         if accepted.wake:

@@ -25,6 +25,7 @@ UNAVAILABLE_CLASSES = ("08", "57P", "53300")
 NO_DATABASE = "3D000"
 NO_LOGIN = "28"
 NO_TABLE = "42P01"
+UNIQUE_VIOLATION = "23505"
 # NUL in a text; asyncpg's own refusal of a parameter
 UNSTORABLE_STATES = frozenset({"22021", "22000"})
 
@@ -38,6 +39,11 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     return _state(error) in TRANSIENT_STATES or type(error.orig).__name__ == STALE_PLAN
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether another row has what must be unique."""
+    return isinstance(error, DBAPIError) and _state(error) == UNIQUE_VIOLATION
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -62,6 +62,8 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        # whether an enqueue says that its transaction does nothing else
+        self.is_all = True
 
     async def enqueue(
         self, session: str = "s", text: str = "hello", *, idempotency_key: str | None = None
@@ -69,7 +71,7 @@ class Desk:
         return await self.put(new_run(session, text, idempotency_key=idempotency_key))
 
     async def put(self, new: NewRun) -> Enqueued:
-        return await self.database.transact(lambda uow: enqueue(uow, new))
+        return await self.database.transact(lambda uow: enqueue(uow, new, is_all=self.is_all))
 
     async def claim(
         self, session: str = "s", *, lease_id: str | None = None, crash_limit: int = CRASH_LIMIT

@@ -181,7 +181,7 @@ class Parking(Desk):
 
     async def send(self, on_paused: str, session: str = "s", *, text: str = "never mind") -> Enqueued:
         new: NewRun = new_run(session, text)
-        return await self.database.transact(lambda uow: enqueue(uow, new, on_paused=on_paused))
+        return await self.database.transact(lambda uow: enqueue(uow, new, on_paused=on_paused, is_all=True))
 
     async def approval(self, given: Approval) -> Approval:
         found = await self.database.read(

@@ -13,6 +13,12 @@ from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.enqueue import enqueue
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["whole", "part"])
+def is_all(request: pytest.FixtureRequest, desk: Desk) -> None:
+    """As a transaction of its own, which may be one statement, and as a part of one."""
+    desk.is_all = request.param
+
+
 async def test_fifty_enqueues_at_once_get_fifty_places_in_a_row(desk: Desk) -> None:
     """Also when the session is new: none of them hits a unique index."""
     accepted = await asyncio.gather(*(desk.enqueue(text=str(n)) for n in range(50)))
@@ -27,7 +33,8 @@ async def test_a_run_is_queued_with_its_first_event(desk: Desk) -> None:
     assert accepted.wake
     assert stored == accepted.run
     assert stored.status is RunStatus.QUEUED
-    assert [(event.n, event.type) for event in await desk.events(stored)] == [(1, EventType.QUEUED)]
+    told = [(event.n, event.type, event.data) for event in await desk.events(stored)]
+    assert told == [(1, EventType.QUEUED, {"seq": 1})]
     assert await desk.is_runnable()
 
 
@@ -46,6 +53,15 @@ async def test_the_same_run_again_after_a_lost_answer_is_the_same_run(desk: Desk
     again = await desk.put(new)
     assert again.run.id == new.id
     assert await desk.count("turnkeeper_runs") == 1
+
+
+async def test_a_run_that_is_there_takes_no_second_place_in_the_queue(desk: Desk) -> None:
+    new = new_run(idempotency_key="k")
+    await desk.put(new)
+    before = await desk.row()
+    await desk.put(new)
+    await desk.enqueue(idempotency_key="k")
+    assert (await desk.row())["next_seq"] == before["next_seq"]
 
 
 async def test_the_same_key_with_another_input_is_a_conflict_that_names_the_run(desk: Desk) -> None:

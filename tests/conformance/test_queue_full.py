@@ -23,7 +23,9 @@ TWO_OF_ALL = QueueLimits(per_tenant=2)
 
 
 async def put(desk: Desk, new: NewRun, limits: QueueLimits, on_paused: OnPaused = OnPaused.QUEUE) -> Enqueued:
-    return await desk.database.transact(lambda uow: enqueue(uow, new, on_paused=on_paused, limits=limits))
+    return await desk.database.transact(
+        lambda uow: enqueue(uow, new, on_paused=on_paused, limits=limits, is_all=True)
+    )
 
 
 def of_tenant(tenant: str, session: str = "s") -> NewRun:

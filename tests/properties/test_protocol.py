@@ -113,7 +113,9 @@ class Protocol(RuleBasedStateMachine):
     ) -> None:
         new = replace(new_run(session, text, idempotency_key=name), options=RunOptions(stream=stream))
         try:
-            accepted = self.commit(lambda uow: enqueue(uow, new, on_paused=on_paused), twice=twice)
+            accepted = self.commit(
+                lambda uow: enqueue(uow, new, on_paused=on_paused, is_all=True), twice=twice
+            )
         except (ApprovalPending, IdempotencyConflict):
             return
         if accepted.run.id not in self.accepted:

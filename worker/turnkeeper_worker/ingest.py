@@ -227,7 +227,7 @@ def _decision(
 async def _accept(runtime: Runtime, new: NewRun, limits: QueueLimits) -> Enqueued:
     async def once(uow: UnitOfWork) -> Enqueued:
         check_agent(new.agent, [record.name for record in await agents.list_agents(uow)])
-        return await enqueue(uow, new, limits=limits)
+        return await enqueue(uow, new, limits=limits, is_all=True)
 
     with tracing.enqueueing(new) as span:
         enqueued = await runtime.database.transact(once, "enqueue")

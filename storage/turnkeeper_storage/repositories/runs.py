@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -112,26 +113,33 @@ _INSERT = {"postgresql": _insert(postgresql.Insert), "sqlite": _insert(sqlite.In
 
 async def add(uow: UnitOfWork, new: NewRun, seq: int) -> Run | None:
     """Insert a queued run and its first event; None when a run of this id is there already."""
-    trace_parent = current_trace_parent()
     await events.add_first(uow, new.session_key, Event(new.id, 1, EventType.QUEUED, {"seq": seq}))
-    values = {
+    values = given(new) | {"b_seq": seq}
+    row = (await uow.write(_INSERT[uow.dialect], values)).one_or_none()
+    return None if row is None else as_queued(new, seq, values["b_trace_parent"], row[0], row[1])
+
+
+def given(new: NewRun) -> dict[str, Any]:
+    """What a new run's row is made of, but for its place in the queue."""
+    return {
         "b_key": new.session_key,
         "b_id": new.id,
         "b_tenant": new.tenant,
         "b_session_id": new.session_id,
-        "b_seq": seq,
         "b_agent": new.agent,
         "b_input": new.input,
         "b_input_digest": new.input_digest,
         "b_options": new.options.as_json() or None,
-        "b_trace_parent": trace_parent,
+        "b_trace_parent": current_trace_parent(),
         "b_idempotency_key": new.idempotency_key,
         "b_deadline_seconds": new.deadline_seconds,
     }
-    row = (await uow.write(_INSERT[uow.dialect], values)).one_or_none()
-    if row is None:
-        return None
-    created_at, deadline = row
+
+
+def as_queued(
+    new: NewRun, seq: int, trace_parent: str | None, created_at: datetime, deadline: datetime | None
+) -> Run:
+    """The run as it is when it was accepted."""
     return Run(
         session_key=new.session_key,
         session_id=new.session_id,

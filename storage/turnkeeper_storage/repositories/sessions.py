@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Executable,
     Row,
     and_,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from turnkeeper_storage.sessions.stores import UNKNOWN
 from turnkeeper_storage.sql_types import SECONDS, now
@@ -53,11 +55,17 @@ class Place:
     wake: bool
 
 
-def _upsert(insert: type[postgresql.Insert] | type[sqlite.Insert], *, takes_seq: bool) -> Executable:
+def upsert(
+    insert: type[postgresql.Insert] | type[sqlite.Insert],
+    *,
+    takes_seq: bool,
+    where: ColumnElement[bool] | None = None,
+) -> ReturningInsert[*tuple[Any, ...]]:
+    """Make the session's row, or lock and change it: one that is there only `where`, else it gives no row."""
     statement = insert(sessions).values(
         session_key=_KEY,
         tenant=bindparam("b_tenant"),
-        id=bindparam("b_id"),
+        id=bindparam("b_session_id"),
         store=bindparam("b_store"),
         next_seq=2 if takes_seq else 1,
         runnable_since=now() if takes_seq else None,
@@ -72,18 +80,19 @@ def _upsert(insert: type[postgresql.Insert] | type[sqlite.Insert], *, takes_seq:
             else_=S.runnable_since,
         )
         changes |= {"next_seq": S.next_seq + 1, "runnable_since": since}
-    return statement.on_conflict_do_update(index_elements=[S.session_key], set_=changes).returning(
+    known = [S.session_key]
+    return statement.on_conflict_do_update(index_elements=known, set_=changes, where=where).returning(
         (S.next_seq - 1).label("seq"), S.store, S.parked_run, and_(~_FREE).label("is_leased")
     )
 
 
 _ENQUEUE = {
-    "postgresql": _upsert(postgresql.Insert, takes_seq=True),
-    "sqlite": _upsert(sqlite.Insert, takes_seq=True),
+    "postgresql": upsert(postgresql.Insert, takes_seq=True),
+    "sqlite": upsert(sqlite.Insert, takes_seq=True),
 }
 _ENSURE = {
-    "postgresql": _upsert(postgresql.Insert, takes_seq=False),
-    "sqlite": _upsert(sqlite.Insert, takes_seq=False),
+    "postgresql": upsert(postgresql.Insert, takes_seq=False),
+    "sqlite": upsert(sqlite.Insert, takes_seq=False),
 }
 
 
@@ -105,7 +114,7 @@ async def ensure(uow: UnitOfWork, key: str, tenant: str, session_id: str, store:
 async def _lock(
     uow: UnitOfWork, statement: Executable, key: str, tenant: str, session_id: str, store: str
 ) -> Row[*tuple[Any, ...]]:
-    values = {"b_key": key, "b_tenant": tenant, "b_id": session_id, "b_store": store}
+    values = {"b_key": key, "b_tenant": tenant, "b_session_id": session_id, "b_store": store}
     return (await uow.execute(statement, values)).one()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from turnkeeper_storage.admission import QueueLimits, check_on_paused
 from turnkeeper_storage.errors import ApprovalPending, IdempotencyConflict, NotFound, QueueFull
 from turnkeeper_storage.model import NewRun, OnPaused, Run, RunStatus
-from turnkeeper_storage.repositories import approvals, queues, runs, sessions
+from turnkeeper_storage.repositories import accepting, approvals, queues, runs, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.cancel import cancel_waiting
 
@@ -29,8 +29,11 @@ async def enqueue(
     *,
     on_paused: OnPaused | str = OnPaused.QUEUE,
     limits: QueueLimits = NO_LIMITS,
+    is_all: bool = False,
 ) -> Enqueued:
-    """Accept a run. The same idempotency key, or the same id after a lost answer, gives the same run.
+    """Accept a run; `is_all`: the transaction does nothing else, so that one statement may be all of it.
+
+    The same idempotency key, or the same id after a lost answer, gives the same run.
 
     `on_paused` says what to do when the session's head waits for an approval now: wait behind it, be
     refused, or cancel it (runs accepted earlier still go first). Raises IdempotencyConflict when the key
@@ -39,6 +42,10 @@ async def enqueue(
     enqueues of one moment. All of them leave nothing written, for a caller's own transaction may go on.
     """
     chosen = check_on_paused(on_paused)
+    if is_all and chosen is OnPaused.QUEUE and limits.per_tenant is None:
+        accepted = await accepting.accept(uow, new, limits.per_session)
+        if accepted is not None:
+            return Enqueued(accepted.run, created=True, wake=accepted.wake)
     await _check_tenant(uow, new, limits.per_tenant)
     place = await sessions.take_seq(uow, new.session_key, new.tenant, new.session_id)
     is_full = limits.per_session is not None and place.seq > limits.per_session
