@@ -18,6 +18,7 @@ from turnkeeper_client import AsyncClient
 from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage import tracing
 from turnkeeper_storage.errors import ApprovalConflict
+from turnkeeper_storage.log_context import RunPlace, run_place
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.tools import tool
@@ -260,6 +261,30 @@ async def test_without_an_sdk_nothing_is_stored_and_nothing_told(migrated_sqlite
     ):
         snapshot = await asked_and_ended(worker)
         assert (await worker.run(snapshot.id)).trace_parent is None
+
+
+async def test_an_sdk_that_is_switched_off_gives_runs_no_trace(
+    migrated_sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RunPlace | None] = []
+
+    @tool
+    async def where() -> str:
+        """Say where."""
+        seen.append(run_place())
+        return "here"
+
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    agent = Agent(name="support", model="gpt-5.2", tools=[where])
+    with collecting_spans(monkeypatch) as spans:
+        async with (
+            ScriptedModel(calls(("where", {}, "c1")), text("Done.")) as model,
+            running_worker(migrated_sqlite, model, agents=[agent]) as worker,
+        ):
+            snapshot = await asked_and_ended(worker)
+            assert (await worker.run(snapshot.id)).trace_parent is None
+    assert spans.names() == []
+    assert [place.trace_id for place in seen if place is not None] == [None]
 
 
 async def test_a_run_enqueued_without_an_sdk_is_traced_from_its_claim(

@@ -110,8 +110,8 @@ def stretch_of(run: Run, epoch: int, *, content: bool, claimed_at: float | None 
     stretch = Stretch(run, _place_of(run), content)
     if tracing.is_collected():
         stretch.span = _begin(run, epoch, claimed_at)
-        stretch.place.trace_id = f"{stretch.span.get_span_context().trace_id:032x}"
         before = attach(set_span_in_context(stretch.span))
+        stretch.place.trace_id = tracing.trace_id_of(run.trace_parent)
     token = _current.set(stretch)
     try:
         with working_on(stretch.place):
