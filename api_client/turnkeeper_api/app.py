@@ -81,6 +81,11 @@ def create_app(
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={
+            "logs": False,  # messages of exceptions, which may hold contents
+            "operation_spans": False,
+            "exclude": lambda scope: scope["path"].endswith(("/livez", "/readyz")),
+        },
     )
     access, streams = Access(used, authenticate or with_api_keys(used)), Streams(used.settings)
     app.include_router(runs_router(access, streams))

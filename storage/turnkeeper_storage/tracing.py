@@ -81,8 +81,8 @@ def failed(span: Span, code: str) -> None:
 
 
 def code_of(error: BaseException) -> str:
-    """The code that an error has, else the name of its class."""
-    code = getattr(error, "code", None)
+    """The code that an error of ours has, else the name of its class: others' codes may be anything."""
+    code = getattr(error, "code", None) if isinstance(error, TurnkeeperError) else None
     return code if isinstance(code, str) else type(error).__name__
 
 
@@ -97,11 +97,8 @@ def spanned(name: str, attributes: Mapping[str, str | int], *, kind: SpanKind) -
     ) as span:
         try:
             yield span
-        except TurnkeeperError as error:
-            failed(span, code_of(error))
-            raise
         except BaseException as error:
-            failed(span, type(error).__name__)
+            failed(span, code_of(error))
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tests.fakes.processes import Process, Processes
 from tests.fakes.replies import HttpError, calls, cut, text
 from tests.fakes.wait import eventually
 from turnkeeper_client import AsyncClient
+from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_storage.tables import session_items
@@ -89,6 +91,11 @@ async def tell(processes: Processes, database_url: str, broker_url: str, folder:
         url = await _found(api, LISTENS)
         async with AsyncClient(url) as client:
             run_id = await _run_everything(client, model, database_url)
+            # the words were there to be told
+            asked = json.dumps(model.requests)
+            assert all(
+                f"secret-{word}" in asked for word in ("input", "argument", "output", "raised", "answer")
+            )
             pages = [await _page(await _found(process, METRICS)) for process in (worker, api)]
         for process in (worker, api):
             process.terminate()
@@ -117,7 +124,7 @@ async def _run_everything(client: AsyncClient, model: ScriptedModel, database_ur
     return run.id
 
 
-async def _ended(client: AsyncClient, message: str, *, stream: bool = False):  # type: ignore[no-untyped-def]
+async def _ended(client: AsyncClient, message: str, *, stream: bool = False) -> RunSnapshot:
     run = await client.enqueue("customer-42", message, agent="support", stream=stream)
     return await run.wait(30)
 

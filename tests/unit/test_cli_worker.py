@@ -106,7 +106,9 @@ def test_a_worker_is_run_with_the_options_of_the_command_line(
     monkeypatch.setattr(command, "run_worker", run_worker)
     name = _module(folder, "mine = Turnkeeper(agents=[support])")
     assert run(["worker", name, "--queue", "bells", "--loglevel", "DEBUG", "--no-ingest"]) == 7
-    assert asked == [{"queue": "bells", "loglevel": "debug", "hostname": None, "ingest": False}]
+    assert asked == [
+        {"queue": "bells", "loglevel": "debug", "hostname": None, "ingest": False, "quiet": False}
+    ]
 
 
 def test_options_of_the_worker_stand_over_the_environment(folder: Path) -> None:

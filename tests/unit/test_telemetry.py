@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry import trace
 from opentelemetry.metrics import _internal as meters
+from opentelemetry.metrics import get_meter_provider, set_meter_provider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util._once import Once
 
@@ -233,3 +235,17 @@ def test_a_collector_that_is_named_is_sent_to(monkeypatch: pytest.MonkeyPatch) -
         provider = trace.get_tracer_provider()
         assert isinstance(provider, TracerProvider)
         assert provider.resource.attributes["service.name"] == "shop-worker"
+
+
+@pytest.mark.usefixtures("new_sdk")
+def test_an_sdk_that_is_there_already_is_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, meter = TracerProvider(), MeterProvider()
+    trace.set_tracer_provider(mine)
+    set_meter_provider(meter)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
+    with collecting(load_settings(metrics_port=0), "turnkeeper-worker"):
+        assert trace.get_tracer_provider() is mine
+        assert get_meter_provider() is meter
+    assert "the SDK that this process has already" in caplog.text

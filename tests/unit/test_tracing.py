@@ -18,8 +18,10 @@ from turnkeeper_client import AsyncClient
 from turnkeeper_client.snapshots import RunSnapshot
 from turnkeeper_storage import tracing
 from turnkeeper_storage.errors import ApprovalConflict
+from turnkeeper_storage.log_context import RunPlace, run_place
 from turnkeeper_storage.model import RunStatus
 from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.expiry import expire_due
 from turnkeeper_worker.tools import tool
 
 STRETCH = "invoke_agent support"
@@ -239,6 +241,44 @@ async def test_a_decision_that_lost_is_marked(migrated_sqlite: str, spans: Spans
     assert "bob" not in spans.text()
 
 
+async def test_an_approval_that_expires_is_told_in_the_runs_trace(migrated_url: str, spans: Spans) -> None:
+    async with (
+        ScriptedModel(calls(("refund", {"order": 7}, "c1")), text("Done.")) as model,
+        running_worker(migrated_url, model, agents=[AGENT], approval_timeout=0.1) as worker,
+    ):
+        run = await worker.client.enqueue("s", "Refund it", agent="support")
+        assert (await run.wait(10)).status is RunStatus.AWAITING_APPROVAL
+        await eventually(lambda: expire_due(worker.database, worker.bell), within=10)
+        await eventually(lambda: len(spans.named(STRETCH)) == 2, within=10)
+
+    expired = spans.one("decide refund")
+    assert attributes_of(expired)["turnkeeper.approval.status"] == "expired"
+    assert trace_of(expired) == trace_of(spans.one("enqueue support"))
+
+
+async def test_a_run_that_another_worker_takes_over_goes_on_in_its_trace(
+    migrated_url: str, spans: Spans
+) -> None:
+    async with ScriptedModel(text("Lost."), text("Done.")) as model:
+        model.hold()
+        async with running_worker(migrated_url, model, agents=[AGENT]) as first:
+            run = await first.client.enqueue("s", "hello", agent="support")
+            await model.wait_for_in_flight(1)
+            await first.die()
+            await first.lease_runs_out("s")
+        model.release()
+        async with running_worker(migrated_url, model, agents=[AGENT]) as second:
+            assert (await second.client.wait(run.id, 10)).status is RunStatus.COMPLETED
+            await eventually(lambda: second.holds == 0)
+
+    before, after = spans.named(STRETCH)
+    assert trace_of(before) == trace_of(after)
+    assert attributes_of(before)["turnkeeper.run.status"] == "released"
+    assert before.status.status_code is StatusCode.ERROR
+    assert attributes_of(after)["turnkeeper.run.status"] == "completed"
+    assert attributes_of(before)["turnkeeper.epoch"] < attributes_of(after)["turnkeeper.epoch"]
+
+
 async def test_contents_are_shown_only_when_the_setting_says_so(migrated_sqlite: str, spans: Spans) -> None:
     replies = calls(("look", {"what": "the ring"}, "c1")), text("It is gold.")
     words = ("find my precious", "the ring", "saw the ring", "It is gold.", "Be kind.")
@@ -260,6 +300,30 @@ async def test_without_an_sdk_nothing_is_stored_and_nothing_told(migrated_sqlite
     ):
         snapshot = await asked_and_ended(worker)
         assert (await worker.run(snapshot.id)).trace_parent is None
+
+
+async def test_an_sdk_that_is_switched_off_gives_runs_no_trace(
+    migrated_sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RunPlace | None] = []
+
+    @tool
+    async def where() -> str:
+        """Say where."""
+        seen.append(run_place())
+        return "here"
+
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    agent = Agent(name="support", model="gpt-5.2", tools=[where])
+    with collecting_spans(monkeypatch) as spans:
+        async with (
+            ScriptedModel(calls(("where", {}, "c1")), text("Done.")) as model,
+            running_worker(migrated_sqlite, model, agents=[agent]) as worker,
+        ):
+            snapshot = await asked_and_ended(worker)
+            assert (await worker.run(snapshot.id)).trace_parent is None
+    assert spans.names() == []
+    assert [place.trace_id for place in seen if place is not None] == [None]
 
 
 async def test_a_run_enqueued_without_an_sdk_is_traced_from_its_claim(

@@ -77,7 +77,8 @@ class Heart:
             elif held.lease == lease and held.task is not None and not held.task.done():
                 # not the lease that was given back, and perhaps taken anew, while we asked
                 count("turnkeeper.worker.lease_losses", reason="taken")
-                log.warning("lease lost", extra={"session_key": key, "epoch": lease.epoch})
+                told = {"session_key": key, "run_id": held.run_id, "epoch": lease.epoch}
+                log.warning("lease lost", extra=told)
                 held.lose()
             if beat.cancelled.get(key) == held.run_id:
                 held.cancel_requested.set()
@@ -99,7 +100,8 @@ class Heart:
             for held in list(self._held()):
                 if not held.is_lost and held.is_over():
                     count("turnkeeper.worker.lease_losses", reason="unrenewed")
-                    log.warning("lease ran out unrenewed", extra={"session_key": held.session_key})
+                    told = {"session_key": held.session_key, "run_id": held.run_id}
+                    log.warning("lease ran out unrenewed", extra=told)
                     held.lose()
 
 

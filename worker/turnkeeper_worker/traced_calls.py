@@ -15,7 +15,7 @@ from turnkeeper_storage import tracing
 from turnkeeper_storage.metrics import count, observe
 from turnkeeper_storage.model import ToolCall
 from turnkeeper_storage.tracing import CALL_ID, CONVERSATION, ERROR, RUN_ID, TOOL, failed
-from turnkeeper_worker.models.base import ModelRequest, ModelResponse
+from turnkeeper_worker.models.base import ModelError, ModelRequest, ModelResponse
 from turnkeeper_worker.traced_content import input_messages, instructions, output_messages, sendable
 from turnkeeper_worker.tracing import MODEL, OPENAI, OPERATION, PROVIDER, current, usage_attributes
 
@@ -152,6 +152,9 @@ def _coded(call: Call) -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         call.code = CANCELLED
+        raise
+    except ModelError as error:
+        call.code = error.code
         raise
     except BaseException as error:
         call.code = call.code or tracing.code_of(error)

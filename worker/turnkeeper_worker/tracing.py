@@ -12,9 +12,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, set_span_in_context
 
@@ -45,7 +44,6 @@ class Stretch:
     code: str = ""
     usage: Usage | None = None
     turn_span: Span | None = None
-    _around: Context | None = field(default=None, repr=False)
 
     @property
     def is_told(self) -> bool:
@@ -63,9 +61,10 @@ class Stretch:
         self.place.turn = turn
         if self.is_told:
             self.turn_ended()
-            self._around = trace.set_span_in_context(self.span)
             self.turn_span = tracing.tracer().start_span(
-                f"turn {turn}", self._around, attributes={RUN_ID: self.run.id, TURN: turn}
+                f"turn {turn}",
+                set_span_in_context(self.span),
+                attributes={RUN_ID: self.run.id, TURN: turn},
             )
             attach(set_span_in_context(self.turn_span))
 
@@ -111,8 +110,8 @@ def stretch_of(run: Run, epoch: int, *, content: bool, claimed_at: float | None 
     stretch = Stretch(run, _place_of(run), content)
     if tracing.is_collected():
         stretch.span = _begin(run, epoch, claimed_at)
-        stretch.place.trace_id = f"{stretch.span.get_span_context().trace_id:032x}"
         before = attach(set_span_in_context(stretch.span))
+        stretch.place.trace_id = tracing.trace_id_of(run.trace_parent)
     token = _current.set(stretch)
     try:
         with working_on(stretch.place):

@@ -124,6 +124,8 @@ def _measure(readers: list[MetricReader], service: str, stack: contextlib.ExitSt
 
     provider = MeterProvider(readers, resource=_resource(service), shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
+    if metrics.get_meter_provider() is not provider:
+        log.warning("metrics go where the SDK that this process has already sends them, and nowhere else")
     stack.callback(_in_time, provider.shutdown)
 
 
