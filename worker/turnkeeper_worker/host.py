@@ -25,6 +25,7 @@ from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.presence import Presence
 from turnkeeper_worker.recovery import Recovery
 from turnkeeper_worker.retention import Retention
+from turnkeeper_worker.roster import Roster
 from turnkeeper_worker.session_loop import Post, SessionLoop
 from turnkeeper_worker.slots import QueueChange, Slots
 from turnkeeper_worker.sweeper import sweep_for_ever
@@ -59,6 +60,7 @@ class Host:
         self._rung_again: set[str] = set()
         self._loops: set[asyncio.Task[None]] = set()
         self._presence = presence or Presence()
+        self._roster = Roster(database, self._presence.process, settings, lambda: self.in_work)
         self.is_stopping = False
         self._sweeping = asyncio.Lock()
         self._hurry = asyncio.Event()
@@ -102,6 +104,14 @@ class Host:
                     retention.sweep, settings.sweep_seconds, "deleted %d sessions: kept no longer"
                 ),
                 name="turnkeeper-retention",
+            )
+        )
+        self._loops.add(
+            asyncio.create_task(
+                sweep_for_ever(
+                    self._roster.show, settings.sweep_seconds, "forgot %d workers that were silent"
+                ),
+                name="turnkeeper-roster",
             )
         )
         url, prefix = settings.live_url, settings.redis_prefix
@@ -173,6 +183,7 @@ class Host:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._roster.leave()
         self._ring_unclaimed()  # what was rung for a session that was on its way back
 
     def _ring_unclaimed(self) -> None:
