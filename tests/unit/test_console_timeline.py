@@ -148,6 +148,11 @@ def test_a_turn_says_what_it_took_in_tokens() -> None:
     (turn,) = [bar for bar in bars_of(START, BEGIN, turns=(taken,)) if bar.label == "Turn 1"]
     assert turn.note == "120 tokens in, 8 out"
     assert turn.title == "Turn 1 (120 tokens in, 8 out): 3.0 s"
+    # the last turn is not kept by itself: it took what is left of the run's
+    used = Usage(requests=2, input_tokens=300, output_tokens=20)
+    events = (*START, event(6, "turn.finished", turn=2), event(6, "run.completed"))
+    notes = {bar.label: bar.note for bar in bars_of(events, BEGIN, turns=(taken,), used=used)}
+    assert (notes["Turn 1"], notes["Turn 2"]) == ("120 tokens in, 8 out", "180 tokens in, 12 out")
 
 
 def test_a_call_whose_worker_died_is_lost_at_the_take_over_and_runs_again() -> None:

@@ -10,7 +10,7 @@ from turnkeeper_api.console.bars import Bar, placed
 from turnkeeper_api.console.tool_bars import tool_bars
 from turnkeeper_api.console.words import label_of, state_of
 from turnkeeper_client import RunEvent, ToolCallSnapshot
-from turnkeeper_storage.model import Turn
+from turnkeeper_storage.model import Turn, Usage
 
 _PAUSE = "pause "
 
@@ -25,7 +25,7 @@ class _Open:
 class _Drawing:
     """What was drawn so far. Of each name one bar can be open."""
 
-    def __init__(self, ready: Mapping[int, datetime | None], tokens: Mapping[int, str]) -> None:
+    def __init__(self, ready: Mapping[int, datetime | None], tokens: Mapping[object, str]) -> None:
         self.bars: list[Bar] = []
         self.open: dict[str, _Open] = {}
         self.epoch: object = None
@@ -64,9 +64,13 @@ def bars_of(
     *,
     calls: Sequence[ToolCallSnapshot] = (),
     turns: Sequence[Turn] = (),
+    used: Usage | None = None,
 ) -> list[Bar]:
-    """The bars in the order in which they began: time in the queue, attempts, turns, tools, and pauses."""
-    drawing = _Drawing(_ready(events, calls), {turn.turn: _tokens(turn) for turn in turns})
+    """The bars in the order in which they began: time in the queue, attempts, turns, tools, and pauses.
+
+    `used` is what the run took in all: of its last turn no more is kept than that.
+    """
+    drawing = _Drawing(_ready(events, calls), _tokens(events, turns, used))
     for event in events:
         if event.created_at is not None:
             _draw(drawing, event, event.created_at)
@@ -92,8 +96,13 @@ def _ready(events: Sequence[RunEvent], calls: Sequence[ToolCallSnapshot]) -> dic
     return found
 
 
-def _tokens(turn: Turn) -> str:
-    return f"{turn.usage.input_tokens} tokens in, {turn.usage.output_tokens} out"
+def _tokens(events: Sequence[RunEvent], turns: Sequence[Turn], used: Usage | None) -> dict[object, str]:
+    found = {turn.turn: (turn.usage.input_tokens, turn.usage.output_tokens) for turn in turns}
+    told = [event.data.get("turn") for event in events if event.type == "turn.finished"]
+    if used is not None and told and isinstance(told[-1], int) and told[-1] not in found:
+        into, out = (sum(counts) for counts in zip((0, 0), *found.values(), strict=True))
+        found[told[-1]] = (used.input_tokens - into, used.output_tokens - out)
+    return {turn: f"{into} tokens in, {out} out" for turn, (into, out) in found.items()}
 
 
 def _draw(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
@@ -142,8 +151,7 @@ def _finish_turn(drawing: _Drawing, event: RunEvent, at: datetime) -> None:
     work = drawing.open.get("work")
     known = (work.begin if work else None, drawing.last_turn, drawing.model_from)
     drawing.begin("turn", "", max((instant for instant in known if instant is not None), default=at))
-    note = drawing.tokens.get(turn, "") if isinstance(turn, int) else ""
-    drawing.end("turn", at, label=f"Turn {turn or ''}".strip(), note=note)
+    drawing.end("turn", at, label=f"Turn {turn or ''}".strip(), note=drawing.tokens.get(turn, ""))
     drawing.last_turn = at
     drawing.model_from = drawing.ready.get(turn, at) if isinstance(turn, int) else at
     drawing.ask_model("Model", at)
