@@ -116,16 +116,18 @@ async def desk(
     *,
     keys: bool = False,
     agents: Sequence[Agent] = (),
-    **settings: object,
+    sweep_seconds: float = 60.0,
 ) -> AsyncIterator[Office]:
     """All of it until the block ends; with `keys` people sign in, else whoever comes is ana.
 
-    `agents` instead of SUPPORT; `settings` are the worker's.
+    `agents` instead of SUPPORT.
     """
     async with contextlib.AsyncExitStack() as stack:
         browser = await stack.enter_async_context(a_browser())
         worker = await stack.enter_async_context(
-            running_worker(url, model, agents=agents or [SUPPORT], redis_url=redis_url, **settings)
+            running_worker(
+                url, model, agents=agents or [SUPPORT], redis_url=redis_url, sweep_seconds=sweep_seconds
+            )
         )
         authenticate = None if keys else anybody_here("default", "ana")
         app = create_app(client=worker.client, authenticate=authenticate)

@@ -100,7 +100,8 @@ async def test_a_cookie_opens_nothing_when_its_time_is_over_whatever_a_browser_k
         given = SimpleCookie(signed.headers["set-cookie"])[KEY_COOKIE]
         assert int(given["max-age"]) == SIGNED_IN_SECONDS == 12 * 3600
         since, _, text = given.value.partition(".")
-        assert (text, int(since)) == (key.text, pytest.approx(time.time(), abs=120))
+        assert text == key.text
+        assert abs(time.time() - int(since)) < 120
         # as if it had been given so long ago
         moved = int(time.time()) - SIGNED_IN_SECONDS + before_the_end
         answer = await get_with(ana, f"{moved}.{key.text}")

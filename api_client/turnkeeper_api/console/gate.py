@@ -2,9 +2,9 @@
 
 Signing in puts the API key in a cookie that no script can read (HttpOnly), that other sites' pages cannot
 make a browser send (SameSite=Strict), and that goes to the console only (Path). The key is looked up at every
-request, so that one that is revoked opens nothing. The cookie says when somebody signed in, and opens nothing
-once that is SIGNED_IN_SECONDS ago, also in a browser that keeps it longer. Every change is a POST of JSON from
-a page of ours, with a token that is derived from a cookie of the same browser.
+request, so that one that is revoked opens nothing. The cookie says when somebody signed in, and opens
+nothing once that is SIGNED_IN_SECONDS ago, also in a browser that keeps it longer. Every change is a POST of
+JSON from a page of ours, with a token that is derived from a cookie of the same browser.
 """
 
 from __future__ import annotations
