@@ -205,3 +205,7 @@ def test_a_call_that_was_cut_off_ends_with_its_run() -> None:
 def test_a_call_of_no_time_is_drawn_once() -> None:
     quick = call(4, CallStatus.DONE, ended=4)
     assert of_tools(*START, calls=(quick,)) == [(4, 4, "done", False, False)]
+
+
+def test_a_call_begins_when_its_turn_has_ended_though_it_was_written_down_a_little_before() -> None:
+    assert of_tools(*START, calls=(call(3.9, CallStatus.DONE, ended=6),)) == [(4, 6, "done", False, False)]

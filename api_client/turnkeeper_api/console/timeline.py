@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from turnkeeper_api.console.bars import Bar, placed
@@ -82,7 +82,19 @@ def bars_of(
         if begun.begin <= until
     ]
     works = sorted((bar for bar in drawing.bars if bar.kind == "work"), key=lambda bar: bar.begin)
-    return placed([*drawing.bars, *tool_bars(calls, works, drawing.decided)])
+    return placed([*drawing.bars, *tool_bars(_after_turns(events, calls), works, drawing.decided)])
+
+
+def _after_turns(events: Sequence[RunEvent], calls: Sequence[ToolCallSnapshot]) -> list[ToolCallSnapshot]:
+    """The calls, none planned before the event that tells of its turn: one transaction writes both."""
+    told = {
+        event.data.get("turn"): event.created_at
+        for event in events
+        if event.type == "turn.finished" and event.created_at is not None
+    }
+    return [
+        replace(call, planned_at=max(call.planned_at, told.get(call.turn, call.planned_at))) for call in calls
+    ]
 
 
 def _ready(events: Sequence[RunEvent], calls: Sequence[ToolCallSnapshot]) -> dict[int, datetime | None]:
