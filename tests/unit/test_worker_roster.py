@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -11,19 +12,22 @@ from sqlalchemy import delete, literal, text, update
 from tests.fakes.model_server import ScriptedModel, echo
 from tests.fakes.wait import eventually
 from tests.fakes.worker import Worker, running_worker
-from turnkeeper_client import WorkerSnapshot
+from turnkeeper_client import AsyncClient, WorkerSnapshot
 from turnkeeper_client.at_work import workers_of
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.model import RunStatus
-from turnkeeper_storage.owner_names import OwnerName, process_of
+from turnkeeper_storage.owner_names import OwnerName, holds_a_lock, process_of
 from turnkeeper_storage.repositories import workers
 from turnkeeper_storage.repositories.overview import Holding
+from turnkeeper_storage.settings import load_settings
 from turnkeeper_storage.sql_types import SECONDS, after
 from turnkeeper_storage.tables import workers as workers_table
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.app import Turnkeeper
 from turnkeeper_worker.presence import Presence
 from turnkeeper_worker.roster import LEAST_FORGET_SECONDS, Roster
+from turnkeeper_worker.runtime import Runtime
 
 agent = Agent(name="support", model="gpt-5.2")
 
@@ -110,6 +114,44 @@ async def test_a_worker_that_cannot_write_its_row_works_on_and_ends(
         assert (await run.wait(10)).status is RunStatus.COMPLETED
     assert any("stays in the list of workers" in one.message for one in caplog.records)
     assert not any(one.levelno >= logging.ERROR for one in caplog.records)
+
+
+@pytest.mark.postgres
+async def test_a_process_with_a_lock_is_one_worker_and_its_leases_are_found_in_its_row(
+    migrated_postgres: str,
+) -> None:
+    async with ScriptedModel(answer=echo) as model:
+        settings = load_settings(
+            database_url=migrated_postgres,
+            broker_url="redis://127.0.0.1:9/0",  # nobody there: bells are dropped
+            openai_base_url=model.base_url,
+            openai_api_key="test",
+            sweep_seconds=0.05,
+            publish_timeout=0.1,
+            fast_recovery="on",
+        )
+        runtime = Runtime(Turnkeeper(agents=[agent], settings=settings), lambda change: None)
+        await asyncio.to_thread(runtime.start)
+        try:
+            model.hold()
+            async with AsyncClient(settings=settings) as client:
+                run = await client.enqueue("s", "Hello", agent="support")
+
+                async def busy() -> bool:
+                    return [(one.in_flight, one.live) for one in await client.workers()] == [(1, 1)]
+
+                await eventually(busy)
+                (holding,) = (await client.overview()).holdings
+                assert holds_a_lock(holding.owner)
+                (worker,) = await client.workers()
+                assert worker.name == process_of(holding.owner) != holding.owner
+                model.release()
+                await run.wait(10)
+        finally:
+            model.release()
+            await asyncio.to_thread(runtime.stop)
+        async with AsyncClient(settings=settings) as client:
+            assert await client.workers() == ()
 
 
 async def test_a_row_that_somebody_took_away_comes_back_with_the_next_sweep(migrated_url: str) -> None:
