@@ -251,7 +251,17 @@ async def test_the_time_that_is_left_counts_down(migrated_sqlite: str, redis_url
         await expect(left).not_to_have_text(before or "")
 
 
-async def test_a_person_says_what_became_of_a_call_in_doubt(migrated_sqlite: str, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("button", "told", "outcome"),
+    [
+        ("It happened", "ana said that it had happened.", "happened"),
+        ("It did not: run it", "ana said that it had not happened.", "not_happened"),
+        ("Abort the run", "ana aborted the run.", "abort"),
+    ],
+)
+async def test_a_person_says_what_became_of_a_call_in_doubt(
+    migrated_sqlite: str, redis_url: str, button: str, told: str, outcome: str
+) -> None:
     database = Database(migrated_sqlite, lease_seconds=LEASE_SECONDS)
     try:
         approval = (await Parking(database).in_doubt()).approvals[0]
@@ -266,5 +276,9 @@ async def test_a_person_says_what_became_of_a_call_in_doubt(migrated_sqlite: str
         await expect(page.locator("#detail")).to_contain_text("Nobody here knows whether it took effect")
         await shoot(page, "in-doubt")
         await page.get_by_label("If it happened").fill("refunded, number 77")
-        await page.get_by_role("button", name="It happened").click()
-        await expect(page.locator("#detail")).to_contain_text("ana said that it had happened.")
+        await page.get_by_role("button", name=button).click()
+        await expect(page.locator("#detail")).to_contain_text(told)
+        decided = await office.worker.client.approval(approval.id)
+        assert (decided.decided_by, decided.outcome) == ("ana", outcome)
+        calls_ = await office.worker.client.tool_calls(approval.run_id)
+        assert (calls_[0].output == "refunded, number 77") == (outcome == "happened")
