@@ -164,6 +164,26 @@ async def test_a_row_that_somebody_took_away_comes_back_with_the_next_sweep(migr
         await eventually(lambda: listed(worker))
 
 
+async def test_who_leaves_while_its_row_is_being_written_leaves_none_behind(migrated_url: str) -> None:
+    database = Database(migrated_url)
+    settings = load_settings(database_url=migrated_url, broker_url="memory://")
+    try:
+        for place in range(20):
+            roster = Roster(database, f"worker-{place}", settings, lambda: 0)
+            showing = asyncio.create_task(roster.show())
+            await asyncio.sleep(0)  # its transaction has begun
+            showing.cancel()
+            await roster.leave()
+            await asyncio.gather(showing, return_exceptions=True)
+    finally:
+        await database.aclose()  # transactions that go on end here
+    after_all = Database(migrated_url)
+    try:
+        assert await after_all.read(workers.list_workers) == []
+    finally:
+        await after_all.aclose()
+
+
 def test_leases_in_either_name_of_a_process_are_its_own() -> None:
     name = OwnerName("web-1", "9f86d081884c7d65", 4711)
     assert (process_of(name.locked), process_of(name.plain)) == (name.plain, name.plain)

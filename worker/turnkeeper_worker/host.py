@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from turnkeeper_storage import ids
@@ -98,26 +98,18 @@ class Host:
         retention = Retention(
             self._database, self._post.open_session, self.owner, settings.session_retention_seconds
         )
-        self._loops.add(
-            asyncio.create_task(
-                sweep_for_ever(
-                    retention.sweep, settings.sweep_seconds, "deleted %d sessions: kept no longer"
-                ),
-                name="turnkeeper-retention",
-            )
-        )
-        self._loops.add(
-            asyncio.create_task(
-                sweep_for_ever(
-                    self._roster.show, settings.sweep_seconds, "forgot %d workers that were silent"
-                ),
-                name="turnkeeper-roster",
-            )
-        )
+        self._loops |= {
+            self._with_each_sweep(retention.sweep, "deleted %d sessions: kept no longer", "retention"),
+            self._with_each_sweep(self._roster.show, "forgot %d workers that were silent", "roster"),
+        }
         url, prefix = settings.live_url, settings.redis_prefix
         if url is not None:
             ear = CancelListener(url, prefix, self._database, self._held, self._claiming)
             self._loops.add(asyncio.create_task(ear.run(), name="turnkeeper-cancels"))
+
+    def _with_each_sweep(self, act: Callable[[], Awaitable[int]], said: str, name: str) -> asyncio.Task[None]:
+        loop = sweep_for_ever(act, self._settings.sweep_seconds, said)
+        return asyncio.create_task(loop, name=f"turnkeeper-{name}")
 
     def ring(self, session_key: str) -> None:
         """Look at this session when there is a slot; at once when there is one."""

@@ -34,6 +34,7 @@ class Roster:
         self._queue = settings.queue
         self._slots = settings.concurrency
         self._in_flight = in_flight
+        self._showing: asyncio.Task[int] | None = None
         self._forget_after = max(LEAST_FORGET_SECONDS, FORGET_SWEEPS * settings.sweep_seconds)
 
     async def show(self) -> int:
@@ -43,12 +44,16 @@ class Roster:
             await workers.show(uow, self._name, self._queue, self._slots, self._in_flight())
             return await workers.forget_silent(uow, self._forget_after)
 
-        return await self._database.transact(write, is_lasting=False)
+        self._showing = asyncio.create_task(self._database.transact(write, is_lasting=False))
+        return await asyncio.shield(self._showing)
 
     async def leave(self) -> None:
         """Take the row away; what goes wrong is logged, and others take it away later."""
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
+                if self._showing is not None:
+                    # a transaction that has begun goes on: it would write the row anew
+                    await asyncio.wait([self._showing])
                 await self._database.transact(
                     lambda uow: workers.take_away(uow, self._name), is_lasting=False
                 )
