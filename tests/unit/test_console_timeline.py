@@ -202,6 +202,12 @@ def test_a_call_that_was_cut_off_ends_with_its_run() -> None:
     assert of_tools(*START, cancelled, calls=(cut,)) == [(5, 9, "no answer", False, False)]
 
 
+def test_a_call_of_an_earlier_release_whose_end_nobody_noted_has_no_bar_and_holds_no_turn_up() -> None:
+    old = call(4, CallStatus.DONE)
+    assert of_tools(*START, calls=(old,)) == []
+    assert ("turn", "Model", 3.0, True, False) in drawn(*START, calls=(old,), now=7)
+
+
 def test_a_call_of_no_time_is_drawn_once() -> None:
     quick = call(4, CallStatus.DONE, ended=4)
     assert of_tools(*START, calls=(quick,)) == [(4, 4, "done", False, False)]

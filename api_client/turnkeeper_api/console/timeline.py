@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from turnkeeper_api.console.bars import Bar, placed
-from turnkeeper_api.console.tool_bars import tool_bars
+from turnkeeper_api.console.tool_bars import SETTLED, tool_bars
 from turnkeeper_api.console.words import label_of, state_of
 from turnkeeper_client import RunEvent, ToolCallSnapshot
 from turnkeeper_storage.model import Turn, Usage
@@ -102,9 +102,10 @@ def _ready(events: Sequence[RunEvent], calls: Sequence[ToolCallSnapshot]) -> dic
     for event in events:
         turn = event.data.get("turn")
         if event.type == "turn.finished" and isinstance(turn, int):
-            ends = [call.ended_at for call in calls if call.turn == turn]
-            known = [end for end in ends if end is not None]
-            found[turn] = None if len(known) < len(ends) else max(known, default=event.created_at)
+            of_turn = [call for call in calls if call.turn == turn]
+            ends = [call.ended_at for call in of_turn if call.ended_at is not None]
+            is_open = any(call.ended_at is None and call.status not in SETTLED for call in of_turn)
+            found[turn] = None if is_open else max(ends, default=event.created_at)
     return found
 
 

@@ -11,6 +11,7 @@ from turnkeeper_api.console.words import label_of
 from turnkeeper_client import ToolCallSnapshot
 from turnkeeper_storage.model import CallStatus
 
+SETTLED = frozenset({CallStatus.DONE, CallStatus.DENIED, CallStatus.CLOSED})
 _NOTES = {
     CallStatus.DONE: "done",
     CallStatus.DENIED: "rejected",
@@ -33,7 +34,9 @@ def tool_bars(
 
 def _bars_of(call: ToolCallSnapshot, works: Sequence[Bar], decided: datetime | None) -> list[Bar]:
     never_began = call.started_at is None and call.status in (CallStatus.DENIED, CallStatus.CLOSED)
-    if call.status is CallStatus.AWAITING or never_began:
+    # of what an earlier release did, or another database, no end is noted
+    is_unknown = call.ended_at is None and call.status in SETTLED
+    if call.status is CallStatus.AWAITING or never_began or is_unknown:
         return []
     # one that a person said to run again has the start of the time before
     is_noted = call.started_at is not None and call.status is not CallStatus.PLANNED
