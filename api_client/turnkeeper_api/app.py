@@ -31,6 +31,7 @@ from turnkeeper_api.routes.me import me_router
 from turnkeeper_api.routes.parked import parked_router
 from turnkeeper_api.routes.runs import runs_router
 from turnkeeper_api.routes.sessions import sessions_router
+from turnkeeper_api.routes.workers import workers_router
 from turnkeeper_api.streams import Streams
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage.errors import TurnkeeperError
@@ -95,6 +96,7 @@ def create_app(
     app.include_router(sessions_router(access))
     app.include_router(histories_router(access, streams))
     app.include_router(agents_router(access))
+    app.include_router(workers_router(access))
     app.include_router(me_router(access))
     app.include_router(health_router(used))
     if console:

@@ -15,7 +15,7 @@ from turnkeeper_storage.api_keys import Scope
 from turnkeeper_storage.approvals import MAX_NOTE, DecisionKind
 from turnkeeper_storage.history_faults import FaultKind
 from turnkeeper_storage.items import Json
-from turnkeeper_storage.model import ApprovalReason, ApprovalStatus, RunStatus
+from turnkeeper_storage.model import ApprovalReason, ApprovalStatus, CallStatus, RunStatus
 from turnkeeper_storage.session_edits import EditAction
 
 MAX_DECISIONS = 100
@@ -115,6 +115,22 @@ class RunEvent(Response):
     created_at: datetime | None
 
 
+class ToolCallSnapshot(Response):
+    call_id: str
+    turn: int
+    name: str
+    arguments: Any
+    status: CallStatus
+    output: str | None
+    planned_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class ToolCalls(Response):
+    calls: list[ToolCallSnapshot]
+
+
 class SessionInfo(Response):
     id: str
     tenant: str
@@ -190,6 +206,22 @@ class AgentRecord(Response):
 
 class Agents(Response):
     agents: list[AgentRecord]
+
+
+class WorkerSnapshot(Response):
+    name: str
+    queue: str | None
+    slots: int | None
+    in_flight: int | None
+    live: int
+    lost: int
+    silent: bool
+    started_at: datetime | None
+    seen_at: datetime | None
+
+
+class Workers(Response):
+    workers: list[WorkerSnapshot]
 
 
 class Alive(Response):

@@ -2,6 +2,7 @@
 
 from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
 from turnkeeper_client.async_client import AsyncClient
+from turnkeeper_client.at_work import ToolCallSnapshot, WorkerSnapshot
 from turnkeeper_client.client import Client
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
@@ -33,4 +34,6 @@ __all__ = [
     "SessionFactory",
     "SessionInfo",
     "SessionPage",
+    "ToolCallSnapshot",
+    "WorkerSnapshot",
 ]

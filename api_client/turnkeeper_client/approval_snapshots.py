@@ -53,11 +53,11 @@ class ApprovalSnapshot:
             call_id=approval.call_id,
             turn=approval.turn,
             tool=approval.tool,
-            arguments=_as_object(approval.arguments),
+            arguments=as_object(approval.arguments),
             reason=approval.reason,
             status=approval.status,
             available=approval.available,
-            edited_arguments=None if edited is None else _as_object(edited),
+            edited_arguments=None if edited is None else as_object(edited),
             outcome=approval.outcome,
             sticky=approval.sticky,
             decided_by=approval.decided_by,
@@ -105,7 +105,8 @@ class ApprovalPage:
         return {"approvals": [one.as_json() for one in self.approvals], "next_cursor": self.next_cursor}
 
 
-def _as_object(text: str) -> Json:
+def as_object(text: str) -> Json:
+    """The object that arguments are; the text as it came where it is none."""
     try:
         value = decode(text)
     except (ValueError, RecursionError):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from turnkeeper_client.at_work import ToolCallSnapshot, WorkerSnapshot
 from turnkeeper_client.overview import MAX_COUNTED, Overview, RunRecord
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ class Overviews(ABC):
     def overview(self) -> Overview:
         """See `AsyncClient.overview`."""
         return self._run(lambda client: client.overview())
+
+    def workers(self) -> tuple[WorkerSnapshot, ...]:
+        """See `AsyncClient.workers`."""
+        return self._run(lambda client: client.workers())
+
+    def tool_calls(self, run_id: str) -> tuple[ToolCallSnapshot, ...]:
+        """See `AsyncClient.tool_calls`."""
+        return self._run(lambda client: client.tool_calls(run_id))
 
     def run_record(self, run_id: str) -> RunRecord:
         """See `AsyncClient.run_record`."""

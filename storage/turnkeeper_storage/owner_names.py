@@ -19,6 +19,7 @@ from dataclasses import dataclass
 TAG = 0x544B
 _TAG_SHIFT = 48
 _LOCKED = re.compile(r".+:lock-[0-9a-f]{16}:\d+")
+_LOCK_MARK = re.compile(r":lock-(?=[0-9a-f]{16}:\d+\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,14 @@ def holds_a_lock(owner: str) -> bool:
     return _LOCKED.fullmatch(owner) is not None
 
 
+def process_of(owner: str) -> str:
+    """The one name of a process, whichever of its names a lease was taken in."""
+    return _LOCK_MARK.sub(":", owner)
+
+
 def lock_key(owner: str) -> int:
     """The key of an owner's advisory lock: 64 bits, the tag and a hash of the name."""
     return TAG << _TAG_SHIFT | int.from_bytes(hashlib.sha256(owner.encode()).digest()[:6], "big")
 
 
-__all__ = ["TAG", "OwnerName", "holds_a_lock", "lock_key", "name_of_this_process"]
+__all__ = ["TAG", "OwnerName", "holds_a_lock", "lock_key", "name_of_this_process", "process_of"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytest.importorskip("playwright", reason="no browser: Playwright for Python is not installed")
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.conformance.desk import LEASE_SECONDS
 from tests.conformance.parking import Parking
-from tests.fakes.browser import PATIENCE_MS, Office, desk, shoot
+from tests.fakes.browser import PATIENCE_MS, desk, shoot
 from tests.fakes.model_server import ScriptedModel
 from tests.fakes.replies import Reply, calls, text
 from turnkeeper_storage.database import Database
@@ -30,24 +32,15 @@ def refunds(body: dict[str, Json]) -> Reply:
     return calls(("refund", REFUND))
 
 
-async def signed_in(office: Office, name: str) -> Page:
-    """Somebody's browser, after signing in with a key of his own, at the inbox."""
-    made = await office.worker.client.create_api_key(name, ["approvals:read", "approvals:decide"])
-    page = await office.page()
-    await page.goto(f"{office.url}/approvals")
-    await page.get_by_label("API key").fill(made.text)
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("heading", name="Approvals")).to_be_visible()
-    return page
-
-
 async def test_of_two_who_decide_one_is_told_who_was_faster(migrated_sqlite: str, redis_url: str) -> None:
     async with (
         ScriptedModel(answer=refunds) as model,
         desk(migrated_sqlite, redis_url, model, keys=True) as office,
     ):
         approval = await office.parked("customer-42")
-        ana, ben = await signed_in(office, "ana"), await signed_in(office, "ben")
+        ana, ben = [
+            await office.signed_in(name, "approvals:read", "approvals:decide") for name in ("ana", "ben")
+        ]
         for page in (ana, ben):
             # a key without the scope sees no runs
             await expect(page.get_by_role("link", name="Runs")).to_have_count(0)
@@ -168,6 +161,81 @@ async def test_all_can_be_done_by_keyboard_alone(migrated_sqlite: str, redis_url
         await expect(entries).to_have_count(1)
 
 
+async def test_many_are_selected_and_decided_together_by_mouse_and_by_keys(
+    migrated_sqlite: str, redis_url: str
+) -> None:
+    async with ScriptedModel(answer=refunds) as model, desk(migrated_sqlite, redis_url, model) as office:
+        ids = [await office.parked(f"customer-{n}") for n in range(5)]
+        client = office.worker.client
+        page = await office.page()
+        await page.goto(f"{office.url}/approvals")
+        entries = page.locator("#list .entry")
+        await expect(entries).to_have_count(5)
+        approve, reject = [page.locator(f"#{name}-selected") for name in ("approve", "reject")]
+        await expect(approve).to_be_disabled()
+        for n in (0, 1):
+            await page.get_by_label(f"Select refund of customer-{n}").check()
+        await expect(page.locator("#selected")).to_have_text("2 selected")
+        # somebody else is faster with one of them, and this page does not hear of it in time
+        await page.route("**/console/approvals", lambda route: route.abort())
+        await client.reject(ids[1], by="ben")
+        await approve.click()
+        await expect(page.locator("#banners")).to_contain_text(
+            "1 of 2 was not decided: Someone was faster: ben rejected it."
+        )
+        await page.unroute("**/console/approvals")
+        await expect(entries).to_have_count(3)
+        await expect(page.locator("#selected")).to_have_text("Select all")
+        await page.keyboard.press("j")
+        await page.keyboard.press("x")
+        await page.keyboard.press("r")
+        await page.get_by_label("Reason; the model is told it").fill("too late")
+        await page.locator("#reject").get_by_role("button", name="Reject").click()
+        await expect(entries).to_have_count(2)
+        await page.get_by_label("Select all").check()
+        await expect(page.locator("#selected")).to_have_text("2 selected")
+        await reject.click()
+        await page.get_by_role("button", name="Keep waiting").click()
+        await expect(page.locator("#reject")).to_be_hidden()
+        await expect(entries).to_have_count(2)
+        await approve.click()
+        await expect(page.locator("#banners")).to_contain_text("2 are decided.")
+        await expect(page.locator("#list")).to_contain_text("Nothing waits for a person.")
+        found = [await client.approval(one) for one in ids]
+        assert [(one.status.value, one.decided_by, one.note) for one in found] == [
+            ("approved", "ana", None),
+            ("rejected", "ben", None),
+            ("approved", "ana", None),
+            ("approved", "ana", None),
+            ("rejected", "ana", "too late"),
+        ]
+
+
+async def test_the_detail_has_what_a_decision_needs(migrated_sqlite: str, redis_url: str) -> None:
+    async with ScriptedModel(answer=refunds) as model, desk(migrated_sqlite, redis_url, model) as office:
+        run = await office.worker.client.enqueue(
+            "customer-42", "It came broken, refund it", agent="support", metadata={"sent_by": "mia"}
+        )
+        approval = (await run.wait(PATIENCE_MS / 1000)).approvals[0]
+        page = await office.page()
+        await page.goto(f"{office.url}/approvals/{approval.id}")
+        detail = page.locator("#detail")
+        for said in (
+            "The agent support wants to call refund: Give the customer the money back.",
+            "in session customer-42, run, for mia.",
+            "It came broken, refund it",
+        ):
+            await expect(detail).to_contain_text(said)
+        await expect(detail.locator(".facts").first.locator("dt")).to_have_text(
+            ["order id", "amount", "reason"]
+        )
+        await expect(detail.locator("time").first).to_have_attribute("datetime", re.compile(r"^\d{4}-"))
+        await detail.get_by_text("Arguments as JSON", exact=True).last.click()
+        await expect(detail.locator("pre").first).to_contain_text('"amount": 120')
+        await detail.get_by_role("link", name="run", exact=True).click()
+        await expect(page).to_have_url(f"{office.url}/runs/{run.id}")
+
+
 async def test_the_time_that_is_left_counts_down(migrated_sqlite: str, redis_url: str) -> None:
     database = Database(migrated_sqlite, lease_seconds=LEASE_SECONDS)
     try:
@@ -183,7 +251,17 @@ async def test_the_time_that_is_left_counts_down(migrated_sqlite: str, redis_url
         await expect(left).not_to_have_text(before or "")
 
 
-async def test_a_person_says_what_became_of_a_call_in_doubt(migrated_sqlite: str, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("button", "told", "outcome"),
+    [
+        ("It happened", "ana said that it had happened.", "happened"),
+        ("It did not: run it", "ana said that it had not happened.", "not_happened"),
+        ("Abort the run", "ana aborted the run.", "abort"),
+    ],
+)
+async def test_a_person_says_what_became_of_a_call_in_doubt(
+    migrated_sqlite: str, redis_url: str, button: str, told: str, outcome: str
+) -> None:
     database = Database(migrated_sqlite, lease_seconds=LEASE_SECONDS)
     try:
         approval = (await Parking(database).in_doubt()).approvals[0]
@@ -198,5 +276,9 @@ async def test_a_person_says_what_became_of_a_call_in_doubt(migrated_sqlite: str
         await expect(page.locator("#detail")).to_contain_text("Nobody here knows whether it took effect")
         await shoot(page, "in-doubt")
         await page.get_by_label("If it happened").fill("refunded, number 77")
-        await page.get_by_role("button", name="It happened").click()
-        await expect(page.locator("#detail")).to_contain_text("ana said that it had happened.")
+        await page.get_by_role("button", name=button).click()
+        await expect(page.locator("#detail")).to_contain_text(told)
+        decided = await office.worker.client.approval(approval.id)
+        assert (decided.decided_by, decided.outcome) == ("ana", outcome)
+        calls_ = await office.worker.client.tool_calls(approval.run_id)
+        assert (calls_[0].output == "refunded, number 77") == (outcome == "happened")

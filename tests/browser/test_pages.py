@@ -29,6 +29,7 @@ HOSTILE = (
     "\u202ertl",
 )
 EVIL = " ".join(HOSTILE)
+WIDTHS = (360, 1440)
 
 
 def helpful(body: dict[str, Json]) -> Reply:
@@ -46,6 +47,8 @@ def hostile(body: dict[str, Json]) -> Reply:
         return calls(
             ("order_status", {"order_id": EVIL}),
             ("refund", {"order_id": EVIL, "amount": 1, "reason": EVIL, EVIL[:60]: EVIL}),
+            # no tool has this name
+            (HOSTILE[1], {}),
             message=EVIL,
             reasoning=EVIL,
         )
@@ -83,28 +86,74 @@ async def opened(page: Page, url: str) -> None:
     await expect(page.locator("html")).to_have_attribute("data-ready", "yes")
 
 
+async def check(page: Page, name: str) -> None:
+    """Nothing on the page is cut off at its right edge, and axe finds no serious fault."""
+    axe_module = pytest.importorskip("axe_playwright_python.async_playwright")
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    extent = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert extent[0] <= extent[1], (name, width, extent)
+    found = (await axe_module.Axe().run(page)).response["violations"]
+    serious = [
+        (name, width, one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_window(
     migrated_sqlite: str, redis_url: str, scheme: Scheme
 ) -> None:
-    axe_module = pytest.importorskip("axe_playwright_python.async_playwright")
     async with filled(migrated_sqlite, redis_url) as (office, pages):
-        for width in (360, 1440):
+        for width in WIDTHS:
             page = await office.page(width, 900, scheme)
             for name, url in pages.items():
                 await opened(page, url)
                 if name == "approval":
                     await page.locator("#edit summary").click()
                 await shoot(page, f"{name}-{width}-{scheme}")
-                extent = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-                assert extent[0] <= extent[1], (name, width, extent)
-                found = (await axe_module.Axe().run(page)).response["violations"]
-                serious = [
-                    (name, width, one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-                    for one in found
-                    if one["impact"] in ("serious", "critical")
-                ]
-                assert serious == []
+                await check(page, name)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_way_in_and_what_opens_over_a_page_are_no_worse(
+    migrated_sqlite: str, redis_url: str, scheme: Scheme
+) -> None:
+    async with (
+        ScriptedModel(answer=helpful) as model,
+        desk(migrated_sqlite, redis_url, model, keys=True) as office,
+    ):
+        approval = await office.parked("customer-42")
+        key = (await office.worker.client.create_api_key("ana", ["admin"])).text
+        for width in WIDTHS:
+            page = await office.page(width, 900, scheme)
+            await opened(page, f"{office.url}/approvals/{approval}")
+            await page.get_by_label("API key").fill("tk_wrong")
+            await page.get_by_role("button", name="Sign in").click()
+            await expect(page.locator("#wrong")).not_to_be_empty()
+            await shoot(page, f"sign-in-{width}-{scheme}")
+            await check(page, "sign-in")
+            await page.get_by_label("API key").fill(key)
+            await page.get_by_role("button", name="Sign in").click()
+            await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+            await page.keyboard.press("?")
+            await expect(page.locator("#help")).to_be_visible()
+            await check(page, "help")
+            await page.keyboard.press("Escape")
+            await page.keyboard.press("r")
+            await expect(page.locator("#reject")).to_be_visible()
+            await check(page, "reject")
+            await page.get_by_role("button", name="Keep waiting").click()
+            await opened(page, f"{office.url}/sessions/customer-42")
+            await page.get_by_role("button", name="Delete").click()
+            await expect(page.locator("#confirm")).to_be_visible()
+            await check(page, "confirm")
+            await page.get_by_role("button", name="Keep it").click()
+            await page.get_by_role("button", name="Clear").click()
+            await page.get_by_role("button", name="Go on").click()
+            await expect(page.locator("#banners .bad")).to_be_visible()  # a run has the session
+            await check(page, "banner")
 
 
 async def test_what_models_tools_and_people_write_stays_text(migrated_sqlite: str, redis_url: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="no browser: Playwright for Python is not installed")
 
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.fakes.browser import PATIENCE_MS, desk, shoot
 from tests.fakes.model_server import ScriptedModel
@@ -42,7 +42,45 @@ async def test_a_person_sends_a_message_approves_the_refund_and_sees_the_run_go_
         await shoot(page, "runs")
         await page.get_by_role("link", name="customer-42").click()
         await expect(page.locator("#run")).to_contain_text("Waits for a person")
+        payloads = page.locator("#run .events details")
+        await expect(payloads.first).to_be_visible()
+        await expect(page.locator("#run .events details[open]")).to_have_count(0)
+        await payloads.nth(1).locator("summary").click()
+        await expect(payloads.nth(1).locator("pre")).to_contain_text('"epoch": 1')
         await shoot(page, "run")
+
+
+async def test_a_message_is_sent_and_its_approval_given_without_a_mouse(
+    migrated_sqlite: str, redis_url: str
+) -> None:
+    script = (calls(("refund", REFUND)), text("Your 120 are on their way."))
+    async with ScriptedModel(*script) as model, desk(migrated_sqlite, redis_url, model) as office:
+        page = await office.page()
+        keys = page.keyboard
+        await page.goto(office.url)
+        await expect(page.locator("html")).to_have_attribute("data-ready", "yes")
+
+        async def tab_to(place: Locator) -> None:
+            for _ in range(40):
+                if await place.evaluate("element => element === document.activeElement"):
+                    return
+                await keys.press("Tab")
+            raise AssertionError(f"Tab does not lead to {place}")
+
+        await keys.press("Tab")
+        await expect(page.get_by_text("Skip to the content")).to_be_focused()
+        await keys.press("Enter")
+        await tab_to(page.get_by_label("Message"))
+        await keys.press("ControlOrMeta+a")
+        await keys.type("Refund order 7")
+        await keys.press("Control+Enter")
+        approve = page.get_by_role("button", name="Approve")
+        await expect(approve).to_be_visible()
+        await tab_to(approve)
+        await keys.press("Enter")
+        await expect(page.locator("#talk")).to_contain_text("Your 120 are on their way.")
+        (decided,) = (await office.worker.client.approvals("approved")).approvals
+        assert decided.decided_by == "ana"
 
 
 async def test_an_answer_streams_into_the_page_and_a_cancelled_run_says_so(

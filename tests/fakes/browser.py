@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -78,6 +78,16 @@ class Office:
         context.set_default_timeout(PATIENCE_MS)
         return await context.new_page()
 
+    async def signed_in(self, name: str, *scopes: str) -> Page:
+        """Somebody's browser, after signing in with a key of his own of these scopes."""
+        made = await self.worker.client.create_api_key(name, scopes)
+        page = await self.page()
+        await page.goto(f"{self.url}/sign-in")
+        await page.get_by_label("API key").fill(made.text)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_role("button", name="Sign out").wait_for()
+        return page
+
     async def parked(self, session_id: str, text: str = "Refund order 7, please") -> str:
         """The id of the approval that a new run of the session waits for."""
         run = await self.worker.client.enqueue(session_id, text, agent="support", stream=True)
@@ -100,13 +110,24 @@ async def a_browser() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def desk(
-    url: str, redis_url: str, model: ScriptedModel, *, keys: bool = False
+    url: str,
+    redis_url: str,
+    model: ScriptedModel,
+    *,
+    keys: bool = False,
+    agents: Sequence[Agent] = (),
+    sweep_seconds: float = 60.0,
 ) -> AsyncIterator[Office]:
-    """All of it until the block ends; with `keys` people sign in, else whoever comes is ana."""
+    """All of it until the block ends; with `keys` people sign in, else whoever comes is ana.
+
+    `agents` instead of SUPPORT.
+    """
     async with contextlib.AsyncExitStack() as stack:
         browser = await stack.enter_async_context(a_browser())
         worker = await stack.enter_async_context(
-            running_worker(url, model, agents=[SUPPORT], redis_url=redis_url)
+            running_worker(
+                url, model, agents=agents or [SUPPORT], redis_url=redis_url, sweep_seconds=sweep_seconds
+            )
         )
         authenticate = None if keys else anybody_here("default", "ana")
         app = create_app(client=worker.client, authenticate=authenticate)

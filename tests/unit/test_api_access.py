@@ -44,6 +44,7 @@ TABLE = [
     Row("GET", RUN, Scope.RUNS, 200, 404),
     Row("GET", f"{RUN}/wait", Scope.RUNS, 200, 404),
     Row("GET", f"{RUN}/events", Scope.RUNS, 200, 404),
+    Row("GET", f"{RUN}/calls", Scope.RUNS, 200, 404),
     Row("POST", f"{RUN}/cancel", Scope.RUNS, 200, 404),
     Row("GET", "/v1/approvals", Scope.APPROVALS_READ, 200, 200),
     Row("GET", APPROVAL, Scope.APPROVALS_READ, 200, 404),
@@ -66,6 +67,7 @@ TABLE = [
     Row("DELETE", f"{SESSION}/items", Scope.SESSIONS, 409, 204),
     Row("POST", f"{SESSION}/items/pop", Scope.SESSIONS, 409, 200),
     Row("GET", "/v1/edits", Scope.ADMIN, 200, 200),
+    Row("GET", "/v1/workers", Scope.ADMIN, 200, 200),
     Row("POST", f"{RUN}/input", Scope.RUNS, 200, 404, {"input": "It is the blue one."}),
     Row("GET", f"{RUN}/state", Scope.ADMIN, 200, 404),
     Row("POST", "/v1/runs/import", Scope.ADMIN, 422, 422, {"version": 99}),
@@ -117,7 +119,7 @@ async def place(migrated_sqlite: str) -> AsyncIterator[Place]:
     parked = await Parking(database).parked("call_1")
     await database.aclose()
     # a stream that is over at once, so that it can be looked at whole
-    async with api_of(migrated_sqlite, api_stream_seconds=0.01) as app, caller(app) as ana:
+    async with api_of(migrated_sqlite, api_stream_seconds=0.2) as app, caller(app) as ana:
         run: dict[str, Any] = (await ana.get(f"/v1/runs/{parked.run.id}")).json()
         yield Place(app, run["id"], run["approvals"][0]["id"])
 

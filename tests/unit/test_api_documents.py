@@ -23,12 +23,22 @@ from turnkeeper_client import (
     RunSnapshot,
     SessionInfo,
     SessionPage,
+    ToolCallSnapshot,
+    WorkerSnapshot,
 )
 from turnkeeper_client.error_codes import CODES
 from turnkeeper_client.readiness import Readiness
 from turnkeeper_client.snapshots import agent_as_json
 from turnkeeper_storage import errors
-from turnkeeper_storage.model import AgentRecord, ApprovalReason, ApprovalStatus, RunError, RunStatus, Usage
+from turnkeeper_storage.model import (
+    AgentRecord,
+    ApprovalReason,
+    ApprovalStatus,
+    CallStatus,
+    RunError,
+    RunStatus,
+    Usage,
+)
 from turnkeeper_storage.session_edits import EditAction, SessionEdit
 from turnkeeper_storage.settings import load_settings
 
@@ -43,6 +53,8 @@ RUN = RunSnapshot(
 )  # fmt: skip
 SESSION = SessionInfo("s", "t", "database", 1, 2, AT, AT, "ana", {}, 60.0)
 EDIT = SessionEdit("edt_1", "t", "s", EditAction.ADD, "ana", 1, (), AT)
+CALL = ToolCallSnapshot("call_1", 1, "refund", {"order": 7}, CallStatus.DONE, "given back", AT, None, AT)
+WORKER = WorkerSnapshot("web-1:9f86d081884c7d65:4711", "turnkeeper", 100, 3, 2, 1, False, AT, AT)
 SAME: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (schemas.RunSnapshot, RUN.as_json()),
     (schemas.RunPage, RunPage((RUN,), None).as_json()),
@@ -53,6 +65,8 @@ SAME: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (schemas.SessionPage, SessionPage((SESSION,), "s").as_json()),
     (schemas.EditPage, EditPage((EDIT,), "edt_1").as_json()),
     (schemas.AgentRecord, agent_as_json(AgentRecord("support", "d", "q", [{}], AT))),
+    (schemas.ToolCallSnapshot, CALL.as_json()),
+    (schemas.WorkerSnapshot, WORKER.as_json()),
     (schemas.Readiness, Readiness("ok", "ok", "ok").as_json()),
 ]
 
@@ -71,6 +85,8 @@ def test_a_document_has_the_fields_of_its_snapshot_and_no_others(
         (RunSnapshot, schemas.RunSnapshot),
         (ApprovalSnapshot, schemas.ApprovalSnapshot),
         (SessionInfo, schemas.SessionInfo),
+        (ToolCallSnapshot, schemas.ToolCallSnapshot),
+        (WorkerSnapshot, schemas.WorkerSnapshot),
     ],
     ids=lambda value: value.__name__,
 )

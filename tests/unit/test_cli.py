@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,8 +21,9 @@ from turnkeeper.cli.main import run
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.migrate import HEAD
 from turnkeeper_storage.model import AgentRecord, Usage
-from turnkeeper_storage.repositories import agents
+from turnkeeper_storage.repositories import agents, workers
 from turnkeeper_storage.tables import runs
+from turnkeeper_storage.unit_of_work import UnitOfWork
 
 DEAD_BROKER = "redis://127.0.0.1:1/0"
 
@@ -202,7 +203,10 @@ def test_an_unknown_command_or_option_exits_with_2(lite: Cli, arguments: tuple[s
 @pytest.mark.parametrize(
     "arguments",
     [
-        *((name, "--help") for name in ("worker", "migrate", "agents", "demo", "runs", "sessions")),
+        *(
+            (name, "--help")
+            for name in ("worker", "migrate", "agents", "workers", "demo", "runs", "sessions")
+        ),
         *(("runs", name, "--help") for name in ("list", "show", "cancel", "enqueue")),
         *(("sessions", name, "--help") for name in ("list", "show", "add", "pop", "clear")),
     ],
@@ -300,16 +304,34 @@ def test_registered_agents_are_listed(lite: Cli, migrated_sqlite: str) -> None:
     assert "use one of: support" in unknown.err
 
 
-def _register(url: str, record: AgentRecord) -> None:
+def test_workers_are_listed_with_their_slots(lite: Cli, migrated_sqlite: str) -> None:
+    assert "none has told of itself" in lite("workers").out
+    _in_database(migrated_sqlite, lambda uow: workers.show(uow, "web-1:9f86d081884c7d65:7", "q", 100, 3))
+    (listed,) = lite("workers", "--json").json["workers"]
+    assert (listed["name"], listed["queue"], listed["slots"], listed["in_flight"], listed["silent"]) == (
+        "web-1:9f86d081884c7d65:7",
+        "q",
+        100,
+        3,
+        False,
+    )
+    line = lite("workers").out.splitlines()[1]
+    assert line.split()[:5] == ["web-1:9f86d081884c7d65:7", "q", "100", "3", "0"]
 
-    async def register() -> None:
+
+def _register(url: str, record: AgentRecord) -> None:
+    _in_database(url, lambda uow: agents.register(uow, [record]))
+
+
+def _in_database(url: str, work: Callable[[UnitOfWork], Awaitable[None]]) -> None:
+    async def write() -> None:
         database = Database(url)
         try:
-            await database.transact(lambda uow: agents.register(uow, [record]))
+            await database.transact(work)
         finally:
             await database.aclose()
 
-    asyncio.run(register())
+    asyncio.run(write())
 
 
 def test_a_database_of_a_newer_release_that_fits_is_left_as_it_is(anywhere: Cli, database_url: str) -> None:

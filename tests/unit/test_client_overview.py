@@ -51,7 +51,11 @@ async def test_queues_holders_and_what_nobody_holds_are_told(client: AsyncClient
     found = await client.overview()
     assert [(one.live, one.lost) for one in found.holdings] == [(0, 1)]
     assert found.lag.sessions == 2
+    # it never told of itself: its leases do
+    assert [(one.name, one.slots, one.lost) for one in found.workers] == [("tests", None, 1)]
+    assert await client.workers() == found.workers
     other = await client.for_tenant("other").overview()
+    assert other.workers == ()
     assert (other.backlogs, other.holdings, other.lag.sessions) == ((), (), 0)
 
 
@@ -64,7 +68,13 @@ async def test_a_record_has_what_a_run_was_asked_and_what_came_of_it(
     assert list(record.input) == run.input
     assert [one.n for one in record.events] == list(range(1, len(record.events) + 1))
     assert [one.turn for one in record.turns] == [1]
-    assert [one.call_id for one in record.calls] == ["call_1", "call_2"]
+    assert [(one.call_id, one.arguments) for one in record.calls] == [
+        ("call_1", {"order": 7}),
+        ("call_2", {"order": 7}),
+    ]
+    assert await client.tool_calls(run.id) == record.calls
+    with pytest.raises(NotFound):
+        await client.for_tenant("other").tool_calls(run.id)
     with pytest.raises(NotFound):
         await client.for_tenant("other").run_record(run.id)
 
@@ -75,3 +85,5 @@ def test_a_client_without_await_tells_the_same(migrated_sqlite: str) -> None:
         assert client.count_approvals() == 0
         assert [one.queued for one in client.overview().backlogs] == [1]
         assert client.run_record(run.id).run.id == run.id
+        assert client.tool_calls(run.id) == ()
+        assert client.workers() == ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
+from http.cookies import SimpleCookie
 
 import httpx2
 import pytest
@@ -14,7 +16,7 @@ from tests.conformance.desk import LEASE_SECONDS
 from tests.conformance.parking import Parking
 from tests.fakes.api import EVERYTHING, caller, make_client, told, who
 from turnkeeper_api import Scope, create_app
-from turnkeeper_api.console.gate import KEY_COOKIE
+from turnkeeper_api.console.gate import KEY_COOKIE, SIGNED_IN_SECONDS
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage.database import Database
 
@@ -83,6 +85,44 @@ async def test_the_key_is_kept_where_no_script_and_no_other_site_has_it(client: 
         assert (await ana.get("/v1/runs")).status_code == 401
         await client.revoke_api_key(key.key.id)
         assert (await ana.get("/console/runs")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("before_the_end", "status"), [(10, 200), (0, 303), (-10, 303), (SIGNED_IN_SECONDS + 600, 303)]
+)
+async def test_a_cookie_opens_nothing_when_its_time_is_over_whatever_a_browser_keeps(
+    client: AsyncClient, before_the_end: int, status: int
+) -> None:
+    key = await client.create_api_key("ana", ["runs"])
+    async with caller(create_app(client=client), {}) as ana:
+        headers = token_in((await ana.get("/console/sign-in")).text)
+        signed = await ana.post("/console/sign-in", json={"key": key.text}, headers=headers)
+        given = SimpleCookie(signed.headers["set-cookie"])[KEY_COOKIE]
+        assert int(given["max-age"]) == SIGNED_IN_SECONDS == 12 * 3600
+        since, _, text = given.value.partition(".")
+        assert text == key.text
+        assert abs(time.time() - int(since)) < 120
+        # as if it had been given so long ago
+        moved = int(time.time()) - SIGNED_IN_SECONDS + before_the_end
+        answer = await get_with(ana, f"{moved}.{key.text}")
+        assert answer.status_code == status
+        if status == 303:
+            assert answer.headers["location"] == "/console/sign-in?next=%2Fconsole%2Fruns"
+
+
+@pytest.mark.parametrize("cookie", ["{key}", ".{key}", "x.{key}", "-1.{key}", "1e9.{key}", "{now}.", "{now}"])
+async def test_a_cookie_of_another_form_opens_nothing(client: AsyncClient, cookie: str) -> None:
+    key = await client.create_api_key("ana", ["runs"])
+    async with caller(create_app(client=client), {}) as ana:
+        good = await get_with(ana, f"{int(time.time())}.{key.text}")
+        assert good.status_code == 200
+        bad = await get_with(ana, cookie.format(key=key.text, now=int(time.time())))
+        assert bad.status_code == 303
+
+
+async def get_with(ana: httpx2.AsyncClient, cookie: str) -> httpx2.Response:
+    ana.cookies.clear()
+    return await ana.get("/console/runs", headers={"Cookie": f"{KEY_COOKIE}={cookie}"})
 
 
 async def test_over_https_the_cookie_goes_over_https_only(client: AsyncClient) -> None:

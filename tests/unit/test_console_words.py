@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from turnkeeper_api.console.changes import Change, changes
 from turnkeeper_api.console.conversation import lines_of
 from turnkeeper_api.console.fields import Field, fields_of
 from turnkeeper_api.console.gate import safe_next
-from turnkeeper_api.console.timeline import WIDTH, bars_of
 from turnkeeper_api.console.words import duration, label_of, sentence
-from turnkeeper_client import RunEvent
 from turnkeeper_storage.items import Json
-
-BEGIN = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
-
-
-def event(seconds: float, kind: str, **data: Json) -> RunEvent:
-    return RunEvent("1", 1, kind, data, "run_x", BEGIN + timedelta(seconds=seconds))
-
-
-def drawn(*events: RunEvent, now: float = 100.0) -> list[tuple[str, str, float, bool, bool]]:
-    bars = bars_of(events, BEGIN + timedelta(seconds=now))
-    return [(bar.kind, bar.label, bar.seconds, bar.is_open, bar.lost) for bar in bars]
 
 
 @pytest.mark.parametrize(
@@ -112,48 +97,6 @@ def test_a_value_that_does_not_fit_its_schema_is_shown_as_json() -> None:
     fields = fields_of(schema, {"amount": "lots"})
     assert fields is not None
     assert (fields[0].kind, fields[0].value) == ("json", '"lots"')
-
-
-def test_a_run_with_a_pause_becomes_bars() -> None:
-    events = (
-        event(0, "run.queued"),
-        event(1, "run.started", epoch=1),
-        event(4, "turn.finished", turn=1),
-        event(4, "approval.requested"),
-        event(4, "approval.requested"),
-        event(10, "approval.decided"),
-        event(20, "approval.decided"),
-        event(22, "turn.finished", turn=2),
-        event(22, "run.completed"),
-    )
-    assert drawn(*events) == [
-        ("queue", "In the queue", 1.0, False, False),
-        ("work", "Worker, attempt 1", 3.0, False, False),
-        ("turn", "Turn 1", 3.0, False, False),
-        ("pause", "Waits for a person", 16.0, False, False),
-        ("work", "Goes on", 2.0, False, False),
-        ("turn", "Turn 2", 2.0, False, False),
-    ]
-
-
-def test_a_take_over_is_shown_as_lost_work_and_what_goes_on_is_open() -> None:
-    events = (
-        event(0, "run.queued"),
-        event(1, "run.started", epoch=1),
-        event(31, "turn.restarted", turn=1, epoch=2),
-        event(36, "turn.restarted", turn=1, epoch=2),
-    )
-    assert drawn(*events, now=41) == [
-        ("queue", "In the queue", 1.0, False, False),
-        ("work", "Worker, attempt 1", 30.0, False, True),
-        ("turn", "Model, lost", 30.0, False, True),
-        ("work", "Worker, attempt 2", 10.0, True, False),
-        ("turn", "Model, lost", 5.0, False, True),
-        ("turn", "Model, again", 5.0, True, False),
-    ]
-    for bar in bars_of(events, BEGIN + timedelta(seconds=41)):
-        assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
-    assert bars_of((), BEGIN) == []
 
 
 def test_items_of_every_kind_become_lines() -> None:

@@ -106,6 +106,7 @@ async def test_what_was_enqueued_can_be_read_listed_and_cancelled(site: Site) ->
     assert (run.created, again.created, again.id) == (True, False, run.id)
     assert await run.get() == await site.behind.get(run.id)
     assert await site.client.runs("customer-42") == await site.behind.runs("customer-42")
+    assert await site.client.tool_calls(run.id) == ()
     assert (await run.cancel()).status is RunStatus.CANCELLED
     assert (await run.wait(5)).status is RunStatus.CANCELLED
     assert [event.type async for event in run.events()] == [EventType.QUEUED, EventType.CANCELLED]
@@ -130,6 +131,7 @@ MISTAKES: list[Call] = [
     lambda client: client.enqueue("s", "Hi", agent="support", on_paused="perhaps"),
     lambda client: client.enqueue("s", "Hi", agent="support", on_paused="reject"),
     lambda client: client.get("run_1"),
+    lambda client: client.tool_calls("run_1"),
     lambda client: client.wait("run_1", -1),
     lambda client: client.runs(status="perhaps"),
     lambda client: client.runs(limit=0),
@@ -178,6 +180,13 @@ async def test_a_decision_is_recorded_as_that_of_the_keys_owner(parked: str, sit
     assert await site.client.approvals(None) == await site.behind.approvals(None)
 
 
+async def test_the_calls_of_a_run_are_told_with_their_times(parked: str, site: Site) -> None:
+    run = (await site.behind.approval(parked)).run_id
+    calls = await site.client.tool_calls(run)
+    assert [one.status.value for one in calls] == ["awaiting"]
+    assert calls == await site.behind.tool_calls(run)
+
+
 async def test_a_decision_of_nobody_is_refused_where_no_key_says_who_decides(parked: str, site: Site) -> None:
     with pytest.raises(errors.InvalidInput, match="by: is missing; say who decides"):
         await site.behind.approve(parked)
@@ -213,7 +222,8 @@ async def test_a_session_of_any_name_is_the_same_over_http(site: Site, name: str
     assert {edit.by for edit in (await site.client.session_edits()).edits} == {ANA}
 
 
-async def test_agents_usage_and_readiness_are_told(site: Site) -> None:
+async def test_agents_workers_usage_and_readiness_are_told(site: Site) -> None:
+    assert await site.client.workers() == await site.behind.workers()
     assert await site.client.agents() == await site.behind.agents()
     assert await site.client.usage("customer-42") == await site.behind.usage("customer-42")
     assert (await site.client.readiness()).database == "ok"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_api_documents import APPROVAL, AT, EDIT, RUN, SESSION
+from tests.unit.test_api_documents import APPROVAL, AT, CALL, EDIT, RUN, SESSION, WORKER
 from turnkeeper_api import problems
 from turnkeeper_client import ApprovalPage, AsyncClient, EditPage, RunEvent, RunPage, SessionPage
 from turnkeeper_client.error_codes import coded
@@ -56,6 +56,8 @@ ERRORS: list[errors.TurnkeeperError] = [
         (RUN, documents.run_of),
         (RunPage((RUN,), "run_1"), documents.run_page_of),
         (APPROVAL, documents.approval_of),
+        (CALL, documents.call_of),
+        (WORKER, documents.worker_of),
         (ApprovalPage((APPROVAL,), None), documents.approval_page_of),
         (RunEvent("2:1:1", 2, "delta.text", {"text": "Hi"}, "run_1"), documents.event_of),
         (RunEvent("1", 1, "run.queued", {}, "run_1", AT), documents.event_of),

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from turnkeeper_storage import ids
@@ -27,6 +27,7 @@ from turnkeeper_worker.held import HeldLease
 from turnkeeper_worker.presence import Presence
 from turnkeeper_worker.recovery import Recovery
 from turnkeeper_worker.retention import Retention
+from turnkeeper_worker.roster import Roster
 from turnkeeper_worker.session_loop import Post, SessionLoop
 from turnkeeper_worker.slots import QueueChange, Slots
 from turnkeeper_worker.sweeper import sweep_for_ever
@@ -61,6 +62,7 @@ class Host:
         self._rung_again: set[str] = set()
         self._loops: set[asyncio.Task[None]] = set()
         self._presence = presence or Presence()
+        self._roster = Roster(database, self._presence.process, settings, lambda: self.in_work)
         self.is_stopping = False
         self._sweeping = asyncio.Lock()
         self._hurry = asyncio.Event()
@@ -104,18 +106,18 @@ class Host:
         retention = Retention(
             self._database, self._post.open_session, self.owner, settings.session_retention_seconds
         )
-        self._loops.add(
-            asyncio.create_task(
-                sweep_for_ever(
-                    retention.sweep, settings.sweep_seconds, "deleted %d sessions: kept no longer"
-                ),
-                name="turnkeeper-retention",
-            )
-        )
+        self._loops |= {
+            self._with_each_sweep(retention.sweep, "deleted %d sessions: kept no longer", "retention"),
+            self._with_each_sweep(self._roster.show, "forgot %d workers that were silent", "roster"),
+        }
         url, prefix = settings.live_url, settings.redis_prefix
         if url is not None:
             ear = CancelListener(url, prefix, self._database, self._held, self._claiming)
             self._loops.add(asyncio.create_task(ear.run(), name="turnkeeper-cancels"))
+
+    def _with_each_sweep(self, act: Callable[[], Awaitable[int]], said: str, name: str) -> asyncio.Task[None]:
+        loop = sweep_for_ever(act, self._settings.sweep_seconds, said)
+        return asyncio.create_task(loop, name=f"turnkeeper-{name}")
 
     def ring(self, session_key: str) -> None:
         """Look at this session when there is a slot; at once when there is one."""
@@ -181,6 +183,7 @@ class Host:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._roster.leave()
         self._ring_unclaimed()  # what was rung for a session that was on its way back
 
     def _ring_unclaimed(self) -> None:

@@ -50,6 +50,11 @@ class Presence:
         return self._name.locked if self.is_locked else self._name.plain
 
     @property
+    def process(self) -> str:
+        """The one name of this process, whether its lock is held or not."""
+        return self._name.plain
+
+    @property
     def can_lock(self) -> bool:
         """Whether there is a lock to keep."""
         return self._lock is not None

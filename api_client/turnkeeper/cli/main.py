@@ -25,6 +25,7 @@ from turnkeeper.cli import (
     runs,
     sessions,
     worker,
+    workers,
 )
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, TurnkeeperError
 
@@ -45,6 +46,7 @@ app.command("worker")(worker.worker)
 app.command("api")(api.api)
 app.command("migrate")(migrate.migrate)
 app.command("agents")(agents.agents)
+app.command("workers")(workers.workers)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")

@@ -42,6 +42,9 @@ def add_workers(router: APIRouter, frame: Frame, access: Access) -> None:
         more = {
             "rows": rows,
             "found": found,
+            "workers": found.workers,
+            "slots": sum(one.slots or 0 for one in found.workers if not one.silent),
+            "silent": sum(one.silent for one in found.workers),
             "in_flight": sum(one.live for one in found.holdings),
             "lost": sum(one.lost for one in found.holdings),
             "queued": sum(one.queued for one in found.backlogs),

@@ -2,8 +2,9 @@
 
 Signing in puts the API key in a cookie that no script can read (HttpOnly), that other sites' pages cannot
 make a browser send (SameSite=Strict), and that goes to the console only (Path). The key is looked up at every
-request, so that one that is revoked opens nothing. Every change is a POST of JSON from a page of ours, with a
-token that is derived from a cookie of the same browser.
+request, so that one that is revoked opens nothing. The cookie says when somebody signed in, and opens
+nothing once that is SIGNED_IN_SECONDS ago, also in a browser that keeps it longer. Every change is a POST of
+JSON from a page of ours, with a token that is derived from a cookie of the same browser.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -25,6 +27,8 @@ KEY_COOKIE = "turnkeeper_console"
 TOKEN_COOKIE = "turnkeeper_console_page"  # noqa: S105 - a name
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105 - a name
 SIGNED_IN_SECONDS = 12 * 3600
+# by how much the clocks of API processes may differ
+_SKEW_SECONDS = 60
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 NO_TOKEN = Problem(
@@ -41,13 +45,29 @@ def with_key_cookie(client: AsyncClient) -> Authenticate:
     """The dependency: the key in the cookie says the tenant, the scopes, and who it is."""
 
     async def authenticate(request: Request) -> Credential:
-        text = request.cookies.get(KEY_COOKIE)
-        key = None if not text else await client.check_api_key(text)
+        text = key_in(request.cookies.get(KEY_COOKIE, ""), time.time())
+        key = None if text is None else await client.check_api_key(text)
         if key is None:
             raise Refused(problems.UNAUTHENTICATED)
         return Credential(key.tenant, key.scopes, key.name)
 
     return authenticate
+
+
+def cookie_of(key: str, at: float) -> str:
+    """What the cookie holds of a key with which somebody signs in now; `at` in seconds since 1970."""
+    return f"{int(at)}.{key}"
+
+
+def key_in(cookie: str, at: float) -> str | None:
+    """The key in a cookie; None when it is too old, or none of ours.
+
+    The time in it needs no signature: whoever could change it has the key.
+    """
+    since, _, key = cookie.partition(".")
+    if not (since.isascii() and since.isdigit() and len(since) < 12 and key):
+        return None
+    return key if -_SKEW_SECONDS <= at - int(since) < SIGNED_IN_SECONDS else None
 
 
 def is_link(request: Request) -> bool:
@@ -97,7 +117,7 @@ def let_in(request: Request, response: Response, key: str) -> None:
     """Keep the key in the browser for SIGNED_IN_SECONDS."""
     response.set_cookie(
         KEY_COOKIE,
-        key,
+        cookie_of(key, time.time()),
         max_age=SIGNED_IN_SECONDS,
         path=prefix_of(request),
         secure=request.url.scheme == "https",

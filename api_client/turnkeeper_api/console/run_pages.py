@@ -109,7 +109,13 @@ def _add_pages(router: APIRouter, frame: Frame, access: Access) -> None:
             "run": record.run,
             "asked": lines_of(record.input),
             "record": record,
-            "bars": bars_of(record.events, datetime.now(UTC)),
+            "bars": bars_of(
+                record.events,
+                datetime.now(UTC),
+                calls=record.calls,
+                turns=record.turns,
+                used=record.run.usage,
+            ),
             "waiting": waiting,
             "turns": [
                 (turn, lines_of(turn.items), [call for call in record.calls if call.turn == turn.turn])

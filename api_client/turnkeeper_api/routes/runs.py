@@ -11,7 +11,7 @@ from turnkeeper_api.access import Access, Caller
 from turnkeeper_api.credentials import Scope
 from turnkeeper_api.parameters import Cursor, Limit, OfSession, RunId
 from turnkeeper_api.responses import GUARDED, NO_RUN, READING, Described, documented, told, written
-from turnkeeper_api.schemas import NewRun, RunPage, RunSnapshot
+from turnkeeper_api.schemas import NewRun, RunPage, RunSnapshot, ToolCalls
 from turnkeeper_api.streams import Streams
 from turnkeeper_client import RunSnapshot as Snapshot
 from turnkeeper_storage.errors import InvalidInput, WaitTimeout
@@ -106,6 +106,14 @@ def _add_looking(router: APIRouter, guarded: Any) -> None:
     async def get_run(run_id: RunId, caller: Caller = guarded) -> Response:
         """Look at a run. With the scope `approvals:read` it shows what it waits for."""
         return _run(caller, await caller.client.get(run_id))
+
+    @router.get(
+        "/{run_id}/calls",
+        responses=told(ToolCalls, "In the order that the model asked for them.", *GUARDED, NO_RUN),
+    )
+    async def list_calls(run_id: RunId, caller: Caller = guarded) -> Response:
+        """List a run's tool calls: what each was called with, what it gave, and when."""
+        return written({"calls": [one.as_json() for one in await caller.client.tool_calls(run_id)]})
 
 
 def _add_waiting(router: APIRouter, guarded: Any, streams: Streams, longest: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
+from turnkeeper_client.at_work import ToolCallSnapshot, WorkerSnapshot
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.readiness import Readiness
 from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
@@ -18,6 +19,7 @@ from turnkeeper_storage.model import (
     AgentRecord,
     ApprovalReason,
     ApprovalStatus,
+    CallStatus,
     RunError,
     RunStatus,
     Usage,
@@ -138,6 +140,36 @@ def agent_of(document: Json) -> AgentRecord:
         document["queue"],
         document["tools"],
         _instant(document["seen_at"]),
+    )
+
+
+def worker_of(document: Json) -> WorkerSnapshot:
+    """What `WorkerSnapshot.as_json` wrote."""
+    return WorkerSnapshot(
+        name=document["name"],
+        queue=document["queue"],
+        slots=document["slots"],
+        in_flight=document["in_flight"],
+        live=document["live"],
+        lost=document["lost"],
+        silent=document["silent"],
+        started_at=_instant(document["started_at"]),
+        seen_at=_instant(document["seen_at"]),
+    )
+
+
+def call_of(document: Json) -> ToolCallSnapshot:
+    """What `ToolCallSnapshot.as_json` wrote."""
+    return ToolCallSnapshot(
+        call_id=document["call_id"],
+        turn=document["turn"],
+        name=document["name"],
+        arguments=document["arguments"],
+        status=CallStatus(document["status"]),
+        output=document["output"],
+        planned_at=datetime.fromisoformat(document["planned_at"]),
+        started_at=_instant(document["started_at"]),
+        ended_at=_instant(document["ended_at"]),
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     bindparam,
+    func,
     insert,
     null,
     or_,
@@ -184,7 +185,7 @@ _START = counted(
 )
 _SETTLE = counted(
     _ONE.where(_is_one_of(CallStatus.PLANNED, CallStatus.STARTED)).values(
-        status=bindparam("b_status"), output=bindparam("b_output")
+        status=bindparam("b_status"), output=bindparam("b_output"), ended_at=now()
     )
 )
 
@@ -212,21 +213,27 @@ async def set_added(uow: UnitOfWork, key: str, run_id: str, turn: int, added: Se
     await uow.later(_ADDED, values)
 
 
+# a call in doubt ended, for all that is known, when that was seen: not when a person said what it did
+_ENDED: ColumnElement[Any] = func.coalesce(C.ended_at, now())
 # An approval is asked for before a call has its effect; a call in doubt may have had it.
 _AWAIT = {
     to: _ONE.where(_is_one_of(*before))
-    .values(status=bindparam("b_status"), tool_digest=bindparam("b_tool_digest"))
+    .values(status=bindparam("b_status"), tool_digest=bindparam("b_tool_digest"), ended_at=ended)
     .returning(C.deadline)
-    for to, before in {
-        CallStatus.AWAITING: (CallStatus.PLANNED, CallStatus.AWAITING),
-        CallStatus.IN_DOUBT: (CallStatus.STARTED, CallStatus.IN_DOUBT),
-    }.items()
+    for to, before, ended in (
+        (CallStatus.AWAITING, (CallStatus.PLANNED, CallStatus.AWAITING), null()),
+        (CallStatus.IN_DOUBT, (CallStatus.STARTED, CallStatus.IN_DOUBT), _ENDED),
+    )
 }
-_DECIDE = _ONE.where(_is_one_of(CallStatus.AWAITING, CallStatus.IN_DOUBT)).values(
-    status=bindparam("b_status"), output=bindparam("b_output")
-)
+# by whether that settles the call: else it is run, and has not ended
+_DECIDE = {
+    settles: _ONE.where(_is_one_of(CallStatus.AWAITING, CallStatus.IN_DOUBT)).values(
+        status=bindparam("b_status"), output=bindparam("b_output"), ended_at=ended
+    )
+    for settles, ended in ((True, _ENDED), (False, null()))
+}
 _EDIT = _ONE.values(arguments=bindparam("b_arguments"), arguments_digest=bindparam("b_digest"))
-_CLOSE = _ONE.values(status=bindparam("b_status"), output=bindparam("b_output"))
+_CLOSE = _ONE.values(status=bindparam("b_status"), output=bindparam("b_output"), ended_at=_ENDED)
 
 
 async def await_decision(
@@ -252,7 +259,8 @@ async def decide_call(
 ) -> None:
     """Write what a decision made of a call: its status and output, and `edited` arguments."""
     values = _one(key, run_id, call.call_id)
-    await uow.later(_DECIDE, values | {"b_status": call.status.value, "b_output": call.output})
+    written = {"b_status": call.status.value, "b_output": call.output}
+    await uow.later(_DECIDE[call.is_settled], values | written)
     if edited is not None:
         edit = {"b_arguments": edited, "b_digest": digest([call.name, edited])}
         await uow.later(_EDIT, values | edit)

@@ -11,8 +11,9 @@ async function decide(decisions) {
     const { results } = await post(`${prefix}/approvals/decide`, { decisions });
     const lost = results.filter((one) => !one.ok);
     for (const one of lost) mine.delete(one.approval_id);
-    if (lost.length === 1) banner(lost[0].told, "warn");
-    else if (lost.length) banner(`${lost.length} of ${results.length} were not decided: ${lost[0].told}`, "warn");
+    const few = lost.length === 1 ? "was" : "were";
+    if (lost.length && results.length === 1) banner(lost[0].told, "warn");
+    else if (lost.length) banner(`${lost.length} of ${results.length} ${few} not decided: ${lost[0].told}`, "warn");
     else banner(results.length === 1 ? "Decided." : `${results.length} are decided.`, "good");
   } catch (error) {
     for (const one of decisions) mine.delete(one.approval_id);
