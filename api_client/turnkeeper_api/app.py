@@ -24,6 +24,7 @@ from turnkeeper_api.problems import Refused, problem_of
 from turnkeeper_api.responses import problem_response
 from turnkeeper_api.routes.agents import agents_router
 from turnkeeper_api.routes.approvals import approvals_router
+from turnkeeper_api.routes.erasures import erasures_router
 from turnkeeper_api.routes.events import events_router
 from turnkeeper_api.routes.health import health_router
 from turnkeeper_api.routes.histories import histories_router
@@ -88,6 +89,7 @@ def create_app(
     app.include_router(parked_router(access))
     app.include_router(approvals_router(access))
     app.include_router(sessions_router(access))
+    app.include_router(erasures_router(access))
     app.include_router(histories_router(access, streams))
     app.include_router(agents_router(access))
     app.include_router(me_router(access))

@@ -94,7 +94,11 @@ class Host:
             )
             self._loops.add(asyncio.create_task(recovery.run(), name="turnkeeper-recovery"))
         retention = Retention(
-            self._database, self._post.open_session, self.owner, settings.session_retention_seconds
+            self._database,
+            self._post.open_session,
+            self.owner,
+            settings.session_retention_seconds,
+            audit_seconds=settings.audit_retention_seconds,
         )
         self._loops.add(
             asyncio.create_task(
