@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -36,6 +35,7 @@ from turnkeeper_api.streams import Streams
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.version import __version__
 
 DESCRIPTION = """LLM agent turns as durable background jobs.
 
@@ -76,7 +76,7 @@ def create_app(
     app = FastAPI(
         title="Turnkeeper",
         description=DESCRIPTION,
-        version=version("turnkeeper"),
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -18,6 +18,8 @@ from turnkeeper_client import (
     ApprovalPage,
     ApprovalSnapshot,
     EditPage,
+    Erasure,
+    NotErased,
     RunEvent,
     RunPage,
     RunSnapshot,
@@ -52,6 +54,7 @@ SAME: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (schemas.SessionInfo, SESSION.as_json()),
     (schemas.SessionPage, SessionPage((SESSION,), "s").as_json()),
     (schemas.EditPage, EditPage((EDIT,), "edt_1").as_json()),
+    (schemas.Erasure, Erasure(1, (NotErased("s", "its store is away"),), "s").as_json()),
     (schemas.AgentRecord, agent_as_json(AgentRecord("support", "d", "q", [{}], AT))),
     (schemas.Readiness, Readiness("ok", "ok", "ok").as_json()),
 ]
