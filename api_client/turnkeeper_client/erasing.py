@@ -12,7 +12,7 @@ from turnkeeper_client.opening import Opening
 from turnkeeper_storage import ids
 from turnkeeper_storage.admission import check_text
 from turnkeeper_storage.deleting import erase_session
-from turnkeeper_storage.errors import InvalidInput, StoreMismatch, StoreUnavailable
+from turnkeeper_storage.errors import InvalidInput, LeaseLost, StoreMismatch, StoreUnavailable
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.live_streams import forget_streams
 from turnkeeper_storage.repositories import session_edits, session_listing
@@ -25,7 +25,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class NotErased:
-    """A session that stands as it did, and why: its store is away, or not the one that this client opens."""
+    """A session that stands, and why: its store is away or not what this client opens, or it took too long."""
 
     session_id: str
     reason: str
@@ -134,7 +134,7 @@ class AsyncErasing:
         for session_id in session_ids:
             try:
                 count += await self._erase_one(session_id, by)
-            except (StoreMismatch, StoreUnavailable) as error:
+            except (LeaseLost, StoreMismatch, StoreUnavailable) as error:
                 left.append(NotErased(session_id, str(error)))
         await self._forget_streams(keys)
         return Erasure(count, tuple(left))
@@ -157,7 +157,7 @@ class AsyncErasing:
         prefix = wanted.audited_prefix
         if prefix is not None:
             database = await self._opening.backend.database()
-            forget = partial(session_edits.forget_all, tenant=self.tenant, prefix=prefix)
+            forget = partial(session_edits.forget_gone, tenant=self.tenant, prefix=prefix)
             await database.transact(forget)
 
     async def _forget_streams(self, keys: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -237,6 +238,7 @@ async def test_a_session_whose_store_cannot_be_opened_is_named_and_the_others_ar
         erased = await client.erase(everything=True)
         assert (erased.sessions, [one.session_id for one in erased.left]) == (2, ["b"])
         assert "memory" in erased.left[0].reason
+        assert {edit.session_id for edit in (await client.session_edits()).edits} == {"b", ""}
         assert [one.id for one in (await client.sessions()).sessions] == ["b"]
 
 
@@ -308,3 +310,13 @@ async def test_a_deleted_api_key_names_nobody_any_more(migrated_url: str) -> Non
         assert await columns_with(database, WORD) == set()
         assert await client.check_api_key(made.text) is None
     await database.aclose()
+
+
+async def test_of_two_who_erase_at_once_neither_fails(migrated_url: str) -> None:
+    async with make_client(migrated_url) as one, make_client(migrated_url) as two:
+        for n in range(3):
+            await one.session(f"s{n}").add_items([HELLO])
+        await asyncio.gather(one.erase(everything=True), two.erase(everything=True))
+        await one.erase(everything=True)
+        assert (await one.sessions()).sessions == ()
+        assert {edit.session_id for edit in (await one.session_edits()).edits} == {""}

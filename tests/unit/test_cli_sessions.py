@@ -216,6 +216,7 @@ def test_sessions_are_erased_and_the_audit_names_them_no_more(
     rest = lite("sessions", "erase", "--prefix", "a", "--yes", "--json")
     assert rest.json == {"sessions": 2, "left": [], "next_cursor": None}
     assert lite("sessions", "list").out == "No sessions.\n"
+    assert "(erased)" in lite("sessions", "edits").out
     told = lite("sessions", "edits", "--json").json["edits"]
     assert {edit["session_id"] for edit in told} == {""}
     assert "dpo" in [edit["by"] for edit in told]

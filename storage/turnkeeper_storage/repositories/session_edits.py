@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_
+from sqlalchemy import bindparam, delete, exists, func, insert, select, tuple_
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.session_edits import NO_SESSION, Edit, EditAction, SessionEdit
 from turnkeeper_storage.sql_types import SECONDS, after, now
-from turnkeeper_storage.tables import session_edits
+from turnkeeper_storage.tables import session_edits, sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 E = session_edits.c
@@ -82,10 +82,15 @@ async def forget(uow: UnitOfWork, key: str) -> None:
     await uow.execute(_FORGET, {"b_key": key})
 
 
-async def forget_all(uow: UnitOfWork, tenant: str, prefix: str) -> None:
-    """Remove all that the audit has of sessions whose ids begin so; erasures, which name none, stay."""
-    begins = func.substr(E.session_id, 1, len(prefix)) == prefix
-    await uow.execute(delete(session_edits).where(E.tenant == tenant, E.session_id != NO_SESSION, begins))
+async def forget_gone(uow: UnitOfWork, tenant: str, prefix: str) -> None:
+    """Remove all that the audit has of sessions that are gone and whose ids began so.
+
+    Erasures, which name none, stay.
+    """
+    began = func.substr(E.session_id, 1, len(prefix)) == prefix
+    is_there = exists().where(sessions.c.session_key == E.session_key)
+    gone = delete(session_edits).where(E.tenant == tenant, E.session_id != NO_SESSION, began, ~is_there)
+    await uow.execute(gone)
 
 
 @dataclass(frozen=True, slots=True)
