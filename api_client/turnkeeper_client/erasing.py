@@ -25,7 +25,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class NotErased:
-    """A session that stands, and why: its store is away or not what this client opens, or it took too long."""
+    """A session that stands, and why: its store is away, is not the one opened here, or took too long."""
 
     session_id: str
     reason: str
