@@ -23,10 +23,14 @@ from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import InvalidInput, StoreUnavailable
 from turnkeeper_storage.items import user_message
 from turnkeeper_storage.model import RunStatus
+from turnkeeper_storage.session_edits import erasure
 from turnkeeper_storage.sessions.factories import SessionFactory
 from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.redis import RedisSession
 from turnkeeper_storage.settings import load_settings
+from turnkeeper_storage.unit_of_work import UnitOfWork
+from turnkeeper_storage.verbs import session_life
+from turnkeeper_storage.verbs.session_life import Seized
 from turnkeeper_worker.agents import Agent
 from turnkeeper_worker.tools import tool
 
@@ -320,3 +324,22 @@ async def test_of_two_who_erase_at_once_neither_fails(migrated_url: str) -> None
         await one.erase(everything=True)
         assert (await one.sessions()).sessions == ()
         assert {edit.session_id for edit in (await one.session_edits()).edits} == {""}
+
+
+async def test_a_session_that_somebody_deletes_meanwhile_is_erased_all_the_same(migrated_url: str) -> None:
+    async with make_client(migrated_url) as client:
+        await client.session("s", by=WORD).add_items([HELLO])
+        database = await client._backend.database()
+        key = ids.session_key("default", "s")
+
+        async def seize(uow: UnitOfWork) -> Seized:
+            seized, is_there = await session_life.seize_to_erase(
+                uow, key, "default", "s", store="database", owner="tests"
+            )
+            assert is_there
+            return seized
+
+        seized = await database.transact(seize)
+        await client.delete_session("s", by=WORD)
+        await database.transact(lambda uow: session_life.erase(uow, seized, erasure("dpo")))
+        assert await columns_with(database, WORD) == set()

@@ -132,13 +132,15 @@ async def seize_to_erase(
 async def erase(uow: UnitOfWork, seized: Seized, edit: Edit) -> None:
     """Remove the session with all that it has, and what the audit has of it; `edit` tells it without the id.
 
-    Also when an earlier attempt did it, whose answer was lost. Raises LeaseLost.
+    Also when an earlier attempt did it, or somebody deleted the session meanwhile. Raises LeaseLost.
     """
     key = seized.lease.session_key
-    if await sessions.lock(uow, key) is None:
-        return
-    await leases.fence(uow, seized.lease, SECONDS)
-    await session_rows.delete(uow, key)
+    is_there = await sessions.lock(uow, key) is not None
+    if is_there:
+        await leases.fence(uow, seized.lease, SECONDS)
+        await session_rows.delete(uow, key)
     await session_edits.forget(uow, key)
+    if not is_there:
+        return
     nobody = ids.session_key(seized.tenant, NO_SESSION)
     await session_edits.note(uow, nobody, seized.tenant, NO_SESSION, edit)
