@@ -14,7 +14,7 @@ OF_THEM = $(if $(strip $(ONLY)), and ($(ONLY)))
 PYTEST = TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants torture bench check docs format clean
+.PHONY: help demo test mutants torture bench check site audit release docs format clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,8 @@ help: ## show what can be made
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,api,http,postgres,encryption,otel,prometheus,dev]' --group test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,api,http,postgres,encryption,otel,prometheus,dev]' \
+	  --group test --group check --group release
 	@touch $@
 
 demo: $(VENV)/.installed ## the main job on real processes: no server, no API key needed
@@ -49,19 +50,30 @@ $(VENV)/.bench: $(VENV)/.installed
 bench: $(VENV)/.bench ## speed, side by side with what else one would use; BENCH="throughput --runs 1"
 	$(BIN)/python -m benchmarks $(BENCH)
 
-check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
+check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies, the docs as a site, known weaknesses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(MAKE) --no-print-directory site audit
 
-docs: $(VENV)/.installed ## write docs/reference anew from the docstrings
+site: $(VENV)/.installed ## the docs as a site in site/; whatever is not right is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+audit: $(VENV)/.installed ## known weaknesses of what constraints.txt pins; skipped loudly where nobody can tell
+	$(BIN)/python -m tools.audit
+
+release: $(VENV)/.installed ## sdist and wheel in dist/, checked, and tried in new environments on Python 3.11 to 3.13
+	$(BIN)/python -m tools.release
+
+docs: $(VENV)/.installed ## write docs/reference and llms.txt anew from docstrings and pages
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_llms_txt.py
 
 format: $(VENV)/.installed ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .turnkeeper
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .turnkeeper site dist

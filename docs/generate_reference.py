@@ -199,6 +199,8 @@ def _face(objects: dict[str, list[tuple[str, griffe.Object]]], face: griffe.Obje
         )
         rows.append(f"| [`{name}`]({package}.md#{str(name).lower()}) | {first.replace('|', '&#124;')} |")
     head = "All of these come from `turnkeeper` itself, and are imported when they are asked for.\n"
+    whole = ", ".join(f"[{package}]({package}.md)" for package in PACKAGES)
+    head += f"Packages with all that they have: {whole}.\n"
     return "\n".join([HEAD, f"# {FACE}\n", head, "| name | what it is |", "| --- | --- |", *rows, ""])
 
 

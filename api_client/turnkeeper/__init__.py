@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         AsyncRunHandle,
         Client,
         EditPage,
+        Erasure,
         RunEvent,
         RunHandle,
         RunPage,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         WaitTimeout,
         checked_items,
     )
+    from turnkeeper_storage.version import __version__ as __version__
     from turnkeeper_worker.agents import Agent
     from turnkeeper_worker.app import Turnkeeper
     from turnkeeper_worker.context import RunContext
@@ -128,6 +130,7 @@ _CLIENT = frozenset(
         "AsyncRunHandle",
         "Client",
         "EditPage",
+        "Erasure",
         "RunEvent",
         "RunHandle",
         "RunPage",
@@ -160,6 +163,7 @@ __all__ = [
     "EditAction",
     "EditPage",
     "EncryptedSession",
+    "Erasure",
     "FaultKind",
     "HistoryFault",
     "IdempotencyConflict",
@@ -226,6 +230,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return getattr(import_module("turnkeeper_storage.version"), name)
     if name not in __all__:
         raise AttributeError(f"module 'turnkeeper' has no attribute {name!r}")
     home = _WORKER.get(name) or ("turnkeeper_client" if name in _CLIENT else "turnkeeper_storage")

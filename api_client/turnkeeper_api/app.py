@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +23,7 @@ from turnkeeper_api.problems import Refused, problem_of
 from turnkeeper_api.responses import problem_response
 from turnkeeper_api.routes.agents import agents_router
 from turnkeeper_api.routes.approvals import approvals_router
+from turnkeeper_api.routes.erasures import erasures_router
 from turnkeeper_api.routes.events import events_router
 from turnkeeper_api.routes.health import health_router
 from turnkeeper_api.routes.histories import histories_router
@@ -36,6 +36,7 @@ from turnkeeper_api.streams import Streams
 from turnkeeper_client import AsyncClient
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.version import __version__
 
 DESCRIPTION = """LLM agent turns as durable background jobs.
 
@@ -76,7 +77,7 @@ def create_app(
     app = FastAPI(
         title="Turnkeeper",
         description=DESCRIPTION,
-        version=version("turnkeeper"),
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -94,6 +95,7 @@ def create_app(
     app.include_router(parked_router(access))
     app.include_router(approvals_router(access))
     app.include_router(sessions_router(access))
+    app.include_router(erasures_router(access))
     app.include_router(histories_router(access, streams))
     app.include_router(agents_router(access))
     app.include_router(workers_router(access))

@@ -42,6 +42,7 @@ BUSY = problems.problem_of(errors.SessionBusy("customer-42", _RUN, "running"))
 ELSEWHERE = problems.problem_of(errors.StoreMismatch("customer-42", "redis", "database"))
 FULL = problems.problem_of(errors.QueueFull("session", "customer-42", 1000))
 AWAY = problems.problem_of(errors.DatabaseUnavailable("the database did not answer (OSError)"))
+AWAY_STORE = problems.problem_of(errors.StoreUnavailable("live events", "ConnectionError"))
 OLD_SCHEMA = problems.problem_of(errors.SchemaMismatch("0004", "0005", "run `turnkeeper migrate`"))
 # what any route may answer, and any that needs a credential, and any that reads a body
 ANYWHERE = (

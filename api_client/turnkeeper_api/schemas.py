@@ -333,6 +333,32 @@ class NewItems(Request):
     items: list[JsonObject]
 
 
+class NewErasure(Request):
+    """Whose data: one of the four. At most `limit` sessions at a time; `next_cursor` leads on."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"example": {"session_id": "customer-42"}}
+    )
+
+    session_id: Name | None = None
+    prefix: Name | None = None
+    owner: Name | None = None
+    everything: bool = False
+    limit: Annotated[int, Field(json_schema_extra={"minimum": 1, "maximum": 100})] = 100
+    cursor: Name | None = None
+
+
+class NotErased(Response):
+    session_id: str
+    reason: str
+
+
+class Erasure(Response):
+    sessions: int
+    left: list[NotErased]
+    next_cursor: str | None
+
+
 class SessionImport(Request):
     """The lines of an export; `session_id` instead of the id that they name."""
 

@@ -4,6 +4,7 @@ from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
 from turnkeeper_client.async_client import AsyncClient
 from turnkeeper_client.at_work import ToolCallSnapshot, WorkerSnapshot
 from turnkeeper_client.client import Client
+from turnkeeper_client.erasing import Erasure, NotErased
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.handles import AsyncRunHandle, RunHandle
 from turnkeeper_client.keys import NewApiKey
@@ -23,7 +24,9 @@ __all__ = [
     "ClientSession",
     "ClientSessionView",
     "EditPage",
+    "Erasure",
     "NewApiKey",
+    "NotErased",
     "Overview",
     "Readiness",
     "RunEvent",

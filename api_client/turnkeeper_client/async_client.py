@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from turnkeeper_client import checks
 from turnkeeper_client.approvals import AsyncApprovals
 from turnkeeper_client.backend import Backend
+from turnkeeper_client.erasing import AsyncErasing
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.following import Following
 from turnkeeper_client.handles import AsyncRunHandle
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-class AsyncClient(AsyncApprovals, AsyncSessions, AsyncKeys, AsyncOverview):
+class AsyncClient(AsyncApprovals, AsyncSessions, AsyncErasing, AsyncKeys, AsyncOverview):
     """Enqueues runs and looks after them, for one tenant.
 
     With a URL, `AsyncClient("https://agents.example", api_key="tk_…")`, it speaks to the HTTP API there,

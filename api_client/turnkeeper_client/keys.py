@@ -1,4 +1,4 @@
-"""What a client does with keys of the HTTP API: make, list, revoke, and tell whose one is."""
+"""What a client does with keys of the HTTP API: make, list, revoke, delete, and tell whose one is."""
 
 from __future__ import annotations
 
@@ -59,6 +59,16 @@ class AsyncKeys:
 
         check_text(key_id, "key_id")
         return await (await self._backend.database()).transact(revoke)
+
+    async def delete_api_key(self, key_id: str) -> None:
+        """Revoke the key, and forget whose it was: nothing of it is left. Raises NotFound."""
+
+        async def remove(uow: UnitOfWork) -> None:
+            await _found(uow, key_id, self.tenant)
+            await repository.remove(uow, key_id, self.tenant)
+
+        check_text(key_id, "key_id")
+        await (await self._backend.database()).transact(remove)
 
     async def check_api_key(self, text: str) -> ApiKey | None:
         """The key of this text, whatever its tenant; None for one that there is not, or that is revoked."""

@@ -34,6 +34,10 @@ class Keys(ABC):
         """See `AsyncClient.revoke_api_key`."""
         return self._run(lambda client: client.revoke_api_key(key_id))
 
+    def delete_api_key(self, key_id: str) -> None:
+        """See `AsyncClient.delete_api_key`."""
+        self._run(lambda client: client.delete_api_key(key_id))
+
     def check_api_key(self, text: str) -> ApiKey | None:
         """See `AsyncClient.check_api_key`."""
         return self._run(lambda client: client.check_api_key(text))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from turnkeeper_client.erasing import Erasure
 from turnkeeper_client.snapshots import EditPage, SessionInfo, SessionPage
 from turnkeeper_storage import ids
 from turnkeeper_storage.checking import SessionCheck
@@ -71,6 +72,30 @@ class Sessions(ABC):
     def delete_session(self, session_id: str, *, by: str | None = None) -> None:
         """See `AsyncClient.delete_session`."""
         self._run(lambda client: client.delete_session(session_id, by=by))
+
+    def erase(
+        self,
+        session_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        owner: str | None = None,
+        everything: bool = False,
+        by: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Erasure:
+        """See `AsyncClient.erase`."""
+        return self._run(
+            lambda client: client.erase(
+                session_id,
+                prefix=prefix,
+                owner=owner,
+                everything=everything,
+                by=by,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     def export_session(self, session_id: str) -> Iterator[str]:
         """See `AsyncClient.export_session`; each step of the iterator blocks."""

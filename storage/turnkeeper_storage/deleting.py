@@ -1,4 +1,4 @@
-"""Delete a session whole, wherever its items live: by hand, or when its retention is over."""
+"""The end of a session, wherever its items live: deleted by hand, kept no longer, or erased."""
 
 from __future__ import annotations
 
@@ -51,6 +51,27 @@ async def delete_if_over(
         return False
     await _empty(session)
     return await database.transact(lambda uow: session_life.delete(uow, seized, edit, only_idle=True))
+
+
+async def erase_session(
+    database: Database, key: str, tenant: str, session: Session, edit: Edit, *, owner: str
+) -> bool:
+    """Delete a session with all that the audit has of it; False when there was no such session.
+
+    What is left of one that was deleted before goes too. Raises StoreMismatch, StoreUnavailable.
+    """
+    store = store_name(session)
+
+    async def take(uow: UnitOfWork) -> tuple[Seized, bool]:
+        return await session_life.seize_to_erase(
+            uow, key, tenant, session.session_id, store=store, owner=owner
+        )
+
+    seized, was_there = await database.transact(take)
+    await _empty(session)
+    await database.transact(lambda uow: session_life.erase(uow, seized, edit))
+    await _empty(session)
+    return was_there
 
 
 async def _empty(session: Session) -> None:

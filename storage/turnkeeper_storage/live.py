@@ -63,6 +63,17 @@ def stream_key(prefix: str, run_id: str) -> str:
     return f"{prefix}:{{{_session_of(run_id)}}}:deltas:{run_id}"
 
 
+def streams_pattern(prefix: str) -> str:
+    """What Redis matches the keys of all streams with."""
+    escaped = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in prefix)
+    return f"{escaped}:{{*}}:deltas:*"
+
+
+def session_key_of_stream(prefix: str, key: bytes) -> str:
+    """The session key in the key of a stream."""
+    return key.removeprefix(f"{prefix}:{{".encode()).partition(b"}")[0].decode("utf-8", "replace")
+
+
 def channel(prefix: str, run_id: str) -> str:
     """The Redis channel of a run's events."""
     return f"{prefix}:{{{_session_of(run_id)}}}:events:{run_id}"

@@ -23,6 +23,12 @@ class EditAction(StrEnum):
     EXPIRE = "expire"
 
 
+# An erasure stands in the audit as a deletion of no session, so that the erased one is named nowhere; it is
+# no action of its own, which an older release would not know.
+NO_SESSION = ""
+ERASED = "erased"
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """An edit about to be made. `by`: who says so, None when nobody said.
@@ -48,6 +54,16 @@ class SessionEdit:
     items: int | None
     fields: tuple[str, ...]
     created_at: datetime
+
+    @property
+    def is_erasure(self) -> bool:
+        """Whether this tells that a session was erased, which it does not name."""
+        return self.session_id == NO_SESSION and ERASED in self.fields
+
+
+def erasure(by: str | None) -> Edit:
+    """What the audit keeps of an erasure: that there was one, when, and who did it."""
+    return Edit(EditAction.DELETE, by, fields=(ERASED,))
 
 
 def check_by(by: str | None) -> str | None:

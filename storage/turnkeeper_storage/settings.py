@@ -92,6 +92,12 @@ class Settings(BaseSettings):
         description="how long after its last change a session is deleted, unless it says so itself",
     )
 
+    audit_retention_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long the audit keeps who edited, deleted or erased a session; None: for ever",
+    )
+
     # live deltas of streamed runs
     delta_maxlen: int = Field(default=10_000, ge=1, description="deltas kept per run, about")
     delta_ttl_seconds: float = Field(default=3600.0, gt=0, description="how long after its last delta")

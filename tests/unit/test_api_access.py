@@ -68,6 +68,7 @@ TABLE = [
     Row("POST", f"{SESSION}/items/pop", Scope.SESSIONS, 409, 200),
     Row("GET", "/v1/edits", Scope.ADMIN, 200, 200),
     Row("GET", "/v1/workers", Scope.ADMIN, 200, 200),
+    Row("POST", "/v1/erasures", Scope.ADMIN, 200, 200, {"session_id": "s"}),
     Row("POST", f"{RUN}/input", Scope.RUNS, 200, 404, {"input": "It is the blue one."}),
     Row("GET", f"{RUN}/state", Scope.ADMIN, 200, 404),
     Row("POST", "/v1/runs/import", Scope.ADMIN, 422, 422, {"version": 99}),

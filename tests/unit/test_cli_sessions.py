@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_cli import Cli, anywhere, cli, lite
+from turnkeeper_client import Client
+from turnkeeper_storage.sessions.memory import MemorySession
 
 __all__ = ["anywhere", "cli", "lite"]  # fixtures
 
@@ -199,3 +201,58 @@ def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_looked_a
     assert "t: session 't' " in lite("sessions", "check", "--all").out
     wrong = lite("sessions", "--agents", "nowhere", "show", "t")
     assert (wrong.code, "there is no module 'nowhere'" in wrong.err) == (2, True)
+
+
+def test_sessions_are_erased_and_the_audit_names_them_no_more(
+    lite: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNKEEPER_BROKER_URL", "memory://")
+    for name in ("a1", "a2", "b1"):
+        lite("sessions", "set", name, "--owner", "ana")
+    one = lite("sessions", "erase", "b1", "--yes", "--by", "dpo")
+    assert (one.code, one.out) == (0, "Erased: 1 session.\n")
+    again = lite("sessions", "erase", "b1", "--yes")
+    assert (again.code, again.out) == (0, "There was no such session; what the audit had of one is gone.\n")
+    rest = lite("sessions", "erase", "--prefix", "a", "--yes", "--json")
+    assert rest.json == {"sessions": 2, "left": [], "next_cursor": None}
+    assert lite("sessions", "list").out == "No sessions.\n"
+    assert "(erased)" in lite("sessions", "edits").out
+    told = lite("sessions", "edits", "--json").json["edits"]
+    assert {edit["session_id"] for edit in told} == {""}
+    assert "dpo" in [edit["by"] for edit in told]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--yes",), "session_id: is missing, and so are the others"),
+        (("a", "--all", "--yes"), "session_id and everything are given"),
+        (("--owner", "ana", "--prefix", "a", "--yes"), "prefix and owner are given"),
+        (("a",), "--yes: is missing"),
+    ],
+)
+def test_an_erasure_has_to_say_whose_and_be_meant(lite: Cli, arguments: tuple[str, ...], said: str) -> None:
+    lite("sessions", "set", "a", "--owner", "ana")
+    done = lite("sessions", "erase", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "a" in lite("sessions", "list").out
+
+
+def test_a_session_that_cannot_be_erased_is_named_and_the_exit_code_says_so(
+    lite: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNKEEPER_BROKER_URL", "memory://")
+    with Client(session_factory=MemorySession) as elsewhere:
+        elsewhere.session("s").add_items([{"role": "user", "content": "Hello"}])
+    done = lite("sessions", "erase", "s", "--yes")
+    assert done.code == 1
+    assert done.out.startswith("NOT erased: s: ")
+    assert "memory" in done.out
+
+
+def test_an_erasure_without_redis_is_refused(lite: Cli) -> None:
+    lite("sessions", "set", "s", "--owner", "ana")
+    done = lite("sessions", "erase", "s", "--yes")
+    assert (done.code, done.out) == (1, "")
+    assert "live events" in done.err

@@ -22,6 +22,7 @@ from opentelemetry.util._once import Once
 
 from tests.fakes.conversations_server import Conversations
 from tests.fakes.pages import PAGES, ROOT, Block, blocks_of, lines_of, names
+from tests.fakes.unrun import CODE, reason_of
 from turnkeeper import Client, Turnkeeper
 from turnkeeper.cli.main import run as run_command
 from turnkeeper.practice.server import PracticeServer
@@ -99,6 +100,22 @@ class Reader:
         self.stop_worker()
         for module in self.modules:
             sys.modules.pop(module, None)
+
+
+UNRUN = [
+    pytest.param(page, block, id=f"{page.relative_to(ROOT).as_posix()}-{number}")
+    for page in PAGES
+    if page.parent != ROOT / "docs/reference"
+    for number, block in enumerate(blocks_of(page), start=1)
+    if block.language in CODE and "test" not in block.marks
+]
+
+
+@pytest.mark.parametrize(("page", "block"), UNRUN)
+def test_code_that_is_not_run_has_a_reason_that_is_told(page: Path, block: Block) -> None:
+    why = reason_of(page.relative_to(ROOT).as_posix(), block)
+    assert why is not None, "mark the block `test`, or give it a reason in tests/fakes/unrun.py"
+    pytest.skip(f"not run: {why}")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ that what it then still reads has no index to go by. `make bench BENCH=plans` lo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from functools import partial
 
 import psycopg
@@ -21,7 +22,8 @@ from tests.fakes.filled import DEEP_QUEUE, TENANT, Filled, Kind, fill
 from tests.fakes.hot_path import AT_ONCE, NOT_HOT, READS_WORK, whole_path
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.repositories import leases, runs, unheld
+from turnkeeper_storage.repositories import leases, runs, session_edits, unheld
+from turnkeeper_storage.session_edits import Edit, EditAction
 from turnkeeper_storage.unit_of_work import UnitOfWork
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -118,6 +120,25 @@ async def test_many_are_claimed_and_renewed_by_the_statements_for_one(filled: tu
         statements.append([plan.statement for plan in taken.taken])
     await database.aclose()
     assert statements[0] == statements[1]
+
+
+async def test_the_walk_over_the_audit_reads_a_page_by_its_key(filled: tuple[str, Filled]) -> None:
+    database = Database(filled[0])
+
+    async def note(uow: UnitOfWork) -> None:
+        for number in range(2 * AT_ONCE):
+            name = f"audited-{number}"
+            await session_edits.note(uow, ids.session_key(TENANT, name), TENANT, name, Edit(EditAction.CLEAR))
+
+    await database.transact(note)
+    with explained() as taken:
+        look = partial(session_edits.page, after_place=("4", ""), seconds=60.0, limit=20)
+        found = await database.read(look)
+        over = [replace(one, is_over=True) for one in found]
+        await database.transact(partial(session_edits.remove, found=over))
+    await database.aclose()
+    assert len(found) == 20
+    assert [str(plan) for plan in taken.taken if plan.whole_scans or plan.whole_indexes] == []
 
 
 async def test_a_statement_that_reads_all_is_told(filled: tuple[str, Filled]) -> None:

@@ -21,8 +21,10 @@ from turnkeeper_storage.sessions.memory import MemorySession
 from turnkeeper_storage.sessions.protocol import Session
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.sql_types import SECONDS, after
+from turnkeeper_storage.tables import session_edits
 from turnkeeper_storage.tables import sessions as sessions_table
 from turnkeeper_worker.agents import Agent
+from turnkeeper_worker.audit_retention import AuditRetention
 from turnkeeper_worker.retention import Retention
 
 HELLO = user_message("hello")
@@ -193,3 +195,61 @@ async def test_a_worker_deletes_by_itself(migrated_url: str) -> None:
             return (await worker.client.sessions()).sessions == ()
 
         await eventually(is_gone)
+
+
+async def edits_are_old(database: Database, *session_ids: str, seconds: float = DAY) -> None:
+    for session_id in session_ids:
+        statement = update(session_edits).where(session_edits.c.session_id == session_id)
+        await Desk(database).sql(statement.values(created_at=after(literal(-seconds, SECONDS))))
+
+
+async def audited(client: AsyncClient) -> set[str]:
+    return {edit.session_id for edit in (await client.session_edits()).edits}
+
+
+async def test_edits_that_are_kept_no_longer_leave_the_audit(client: AsyncClient, database: Database) -> None:
+    for name in ("old", "young"):
+        await client.session(name).add_items([HELLO])
+    await edits_are_old(database, "old")
+    assert await AuditRetention(database, 2 * DAY).sweep() == 0
+    assert await AuditRetention(database, DAY / 2).sweep() == 1
+    assert await audited(client) == {"young"}
+    assert await there(client) == ["old", "young"]
+
+
+async def test_the_audit_is_walked_a_page_at_a_time(client: AsyncClient, database: Database) -> None:
+    names = [f"s{n}" for n in range(7)]
+    for name in names:
+        await client.session(name).add_items([HELLO])
+    await edits_are_old(database, *names[:5])
+    walker = AuditRetention(database, DAY / 2, page=3)
+    assert sum([await walker.sweep() for _ in range(3)]) == 5
+    assert await audited(client) == {"s5", "s6"}
+    await edits_are_old(database, "s5")
+    assert [await walker.sweep(), await walker.sweep()] == [1, 0]
+
+
+async def test_a_worker_ends_the_audit_as_its_setting_says_or_keeps_it(
+    migrated_url: str,
+) -> None:
+    agent = Agent(name="support", model="gpt-5.2")
+    async with ScriptedModel(answer=echo) as model:
+        async with running_worker(migrated_url, model, agents=[agent], sweep_seconds=0.05) as worker:
+            await worker.client.session("s").add_items([HELLO])
+            await edits_are_old(worker.database, "s", seconds=3600 * DAY)
+            await worker.client.session("t").add_items([HELLO])
+            await worker.client.update_session("t", retention_seconds=0.01)
+
+            async def is_gone() -> bool:  # so whole walks are over
+                return [one.id for one in (await worker.client.sessions()).sessions] == ["s"]
+
+            await eventually(is_gone)
+            assert "s" in await audited(worker.client)
+        async with running_worker(
+            migrated_url, model, agents=[agent], sweep_seconds=0.05, audit_retention_seconds=60
+        ) as worker:
+
+            async def is_forgotten() -> bool:
+                return await audited(worker.client) == {"t"}
+
+            await eventually(is_forgotten)

@@ -104,7 +104,11 @@ class Host:
             )
             self._loops.add(asyncio.create_task(recovery.run(), name="turnkeeper-recovery"))
         retention = Retention(
-            self._database, self._post.open_session, self.owner, settings.session_retention_seconds
+            self._database,
+            self._post.open_session,
+            self.owner,
+            settings.session_retention_seconds,
+            audit_seconds=settings.audit_retention_seconds,
         )
         self._loops |= {
             self._with_each_sweep(retention.sweep, "deleted %d sessions: kept no longer", "retention"),

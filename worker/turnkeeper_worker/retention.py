@@ -13,6 +13,7 @@ from turnkeeper_storage.repositories import session_rows
 from turnkeeper_storage.repositories.session_rows import Kept
 from turnkeeper_storage.session_edits import Edit, EditAction
 from turnkeeper_storage.sessions.protocol import Session
+from turnkeeper_worker.audit_retention import AuditRetention
 
 # sessions of one look
 PAGE = 200
@@ -21,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Retention:
-    """Walks over all sessions, a page at a time, while the worker lives. `default` is the setting."""
+    """Walks over all sessions, a page at a time, while the worker lives. `default` is the setting.
+
+    With `audit_seconds` it walks over the audit of edits as well, and removes what is older.
+    """
 
     def __init__(
         self,
@@ -30,12 +34,15 @@ class Retention:
         owner: str,
         default: float | None,
         page: int = PAGE,
+        *,
+        audit_seconds: float | None = None,
     ) -> None:
         self._database = database
         self._open_session = open_session
         self._owner = owner
         self._default = default
         self._page = page
+        self._audit = None if audit_seconds is None else AuditRetention(database, audit_seconds)
         self._after = ""
 
     async def sweep(self) -> int:
@@ -47,6 +54,8 @@ class Retention:
             if kept.is_over and await self._delete(kept):
                 count += 1
         self._after = found[-1].session_key if len(found) == self._page else ""
+        if self._audit is not None:
+            await self._audit.sweep()
         return count
 
     async def _delete(self, kept: Kept) -> bool:

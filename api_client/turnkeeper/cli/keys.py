@@ -1,4 +1,4 @@
-"""`turnkeeper keys`: create, list, revoke keys of the HTTP API."""
+"""`turnkeeper keys`: create, list, revoke, delete keys of the HTTP API."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from turnkeeper.cli import output
-from turnkeeper.cli.options import AsJson, client_of, remember
+from turnkeeper.cli.options import AsJson, Yes, client_of, confirm, remember
 from turnkeeper_storage.api_keys import ApiKey, Scope
 
 app = typer.Typer(
-    help="Make, list and revoke keys of the HTTP API.", no_args_is_help=True, rich_markup_mode=None
+    help="Make, list, revoke and delete keys of the HTTP API.", no_args_is_help=True, rich_markup_mode=None
 )
 app.callback()(remember)
 SCOPES = ", ".join(scope.value for scope in Scope)
@@ -57,6 +57,23 @@ def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
     output.write_table(
         ("KEY", "NAME", "SCOPES", "CREATED", "LAST USED", "REVOKED"), [_row(key) for key in keys]
     )
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a key, as `list` shows it.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key and forget whose it was: `list` shows it no more."""
+    confirm(f"Delete the key {output.clean(key_id)}?", yes=yes)
+    with client_of(context) as client:
+        client.delete_api_key(key_id)
+    if as_json:
+        output.write_json({"id": key_id, "deleted": True})
+    else:
+        output.write(f"Deleted {output.clean(key_id)}.")
 
 
 @app.command()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -28,6 +27,7 @@ from turnkeeper.cli import (
     workers,
 )
 from turnkeeper_storage.errors import ConfigurationError, InvalidInput, TurnkeeperError
+from turnkeeper_storage.version import __version__
 
 FAILED = 1
 WRONG_CALL = 2
@@ -57,7 +57,7 @@ app.add_typer(keys.app, name="keys")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"turnkeeper {version('turnkeeper')}")
+        typer.echo(f"turnkeeper {__version__}")
         raise typer.Exit
 
 

@@ -126,7 +126,7 @@ def edits(
     rows = [
         (
             output.when(one.created_at),
-            one.session_id,
+            one.session_id or "(erased)",
             one.action.value,
             one.by or "",
             ", ".join(one.fields) or ("" if one.items is None else str(one.items)),

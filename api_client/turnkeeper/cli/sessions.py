@@ -1,4 +1,5 @@
-"""`turnkeeper sessions`: list, show, add, pop, clear; the others stand in `session_life`, `session_check`."""
+"""`turnkeeper sessions`: list, show, add, pop, clear; the others stand in `session_life`,
+`session_erase`, `session_check`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from turnkeeper.cli import output, session_check, session_life
+from turnkeeper.cli import output, session_check, session_erase, session_life
 from turnkeeper.cli.options import AsJson, By, Cursor, Limit, SessionId, Yes, client_of, confirm, me
 from turnkeeper.cli.options import remember_with_agents as remember
 from turnkeeper.cli.reading import read_input
@@ -19,6 +20,7 @@ app.callback()(remember)
 app.command()(session_life.info)
 app.command("set")(session_life.set_fields)
 app.command()(session_life.delete)
+app.command()(session_erase.erase)
 app.command("export")(session_life.export)
 app.command("import")(session_life.import_)
 app.command()(session_life.edits)

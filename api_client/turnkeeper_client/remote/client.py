@@ -226,6 +226,9 @@ class RemoteClient(RemoteApprovals, RemoteSessions, RemoteOverview, AsyncClient)
     async def revoke_api_key(self, key_id: str) -> ApiKey:
         _no_keys()
 
+    async def delete_api_key(self, key_id: str) -> None:
+        _no_keys()
+
     async def check_api_key(self, text: str) -> ApiKey | None:
         _no_keys()
 

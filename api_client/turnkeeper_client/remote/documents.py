@@ -9,6 +9,7 @@ from datetime import datetime
 
 from turnkeeper_client.approval_snapshots import ApprovalPage, ApprovalSnapshot
 from turnkeeper_client.at_work import ToolCallSnapshot, WorkerSnapshot
+from turnkeeper_client.erasing import Erasure, NotErased
 from turnkeeper_client.events import RunEvent
 from turnkeeper_client.readiness import Readiness
 from turnkeeper_client.snapshots import EditPage, RunPage, RunSnapshot, SessionInfo, SessionPage
@@ -121,6 +122,12 @@ def session_page_of(document: Json) -> SessionPage:
 def edit_page_of(document: Json) -> EditPage:
     """What `EditPage.as_json` wrote."""
     return EditPage(tuple(_edit_of(one) for one in document["edits"]), document["next_cursor"])
+
+
+def erasure_of(document: Json) -> Erasure:
+    """What `Erasure.as_json` wrote."""
+    left = tuple(NotErased(one["session_id"], one["reason"]) for one in document["left"])
+    return Erasure(document["sessions"], left, document["next_cursor"])
 
 
 def check_of(document: Json) -> SessionCheck:

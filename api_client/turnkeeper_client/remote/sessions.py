@@ -7,10 +7,12 @@ import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from turnkeeper_client import checks
+from turnkeeper_client.erasing import Erasure, whose
 from turnkeeper_client.remote.api import Remote
 from turnkeeper_client.remote.documents import (
     check_of,
     edit_page_of,
+    erasure_of,
     session_of,
     session_page_of,
 )
@@ -27,6 +29,7 @@ from turnkeeper_storage.sessions.protocol import SessionSettings, effective_limi
 from turnkeeper_storage.verbs.session_life import UNSET, Unset
 
 SESSIONS = "/v1/sessions"
+ERASURES = "/v1/erasures"
 # as many items as one request gives; more are read as an export is
 MAX_ITEMS = 1000
 ANY_SIZE = sys.maxsize
@@ -73,6 +76,34 @@ class RemoteSessions(Remote, AsyncSessions):
     async def delete_session(self, session_id: str, *, by: str | None = None) -> None:
         await self._check_by(check_by(by))
         await self._transport.call("DELETE", path_of(session_id))
+
+    async def erase(
+        self,
+        session_id: str | None = None,
+        *,
+        prefix: str | None = None,
+        owner: str | None = None,
+        everything: bool = False,
+        by: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Erasure:
+        whose(session_id, prefix, owner, everything=everything)
+        await self._check_by(check_by(by))
+        named = {"session_id": session_id, "prefix": prefix, "owner": owner}
+        body: dict[str, Json] = {name: value for name, value in named.items() if value is not None}
+        if everything:
+            body["everything"] = True
+        if limit is not None:
+            body["limit"] = checks.check_limit(limit)
+        erased = Erasure(0, (), cursor)
+        while True:
+            if erased.next_cursor is not None:
+                body["cursor"] = erased.next_cursor
+            answer = await self._transport.call("POST", ERASURES, body=body, is_repeatable=True)
+            erased += erasure_of(answer.document)
+            if limit is not None or erased.next_cursor is None:
+                return erased
 
     async def export_session(self, session_id: str) -> AsyncGenerator[str]:
         path = f"{path_of(session_id)}/export"

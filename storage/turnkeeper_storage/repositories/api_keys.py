@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, insert, literal, or_, select, update
+from sqlalchemy import Row, and_, bindparam, delete, insert, literal, or_, select, update
 
 from turnkeeper_storage.api_keys import ApiKey, StoredKey, check_scopes
 from turnkeeper_storage.sql_types import SECONDS, after, now
@@ -32,6 +32,7 @@ _IN_TENANT = and_(K.id == bindparam("b_id"), K.tenant == bindparam("b_tenant"))
 _GET = select(*_COLUMNS).where(_IN_TENANT)
 _LIST = select(*_COLUMNS).where(K.tenant == bindparam("b_tenant")).order_by(K.created_at.desc(), K.id)
 _REVOKE = update(api_keys).where(_IN_TENANT, K.revoked_at.is_(None)).values(revoked_at=now())
+_DELETE = delete(api_keys).where(_IN_TENANT)
 _TOUCH = update(api_keys).where(K.id == bindparam("b_id"), _IS_STALE).values(last_used_at=now())
 
 
@@ -67,6 +68,11 @@ async def list_keys(uow: UnitOfWork, tenant: str) -> list[ApiKey]:
 async def revoke(uow: UnitOfWork, key_id: str, tenant: str) -> None:
     """From now on the key opens nothing; one that is revoked already keeps its date."""
     await uow.execute(_REVOKE, {"b_id": key_id, "b_tenant": tenant})
+
+
+async def remove(uow: UnitOfWork, key_id: str, tenant: str) -> None:
+    """Forget that there was such a key, and whose it was."""
+    await uow.execute(_DELETE, {"b_id": key_id, "b_tenant": tenant})
 
 
 async def touch(uow: UnitOfWork, key_id: str) -> None:

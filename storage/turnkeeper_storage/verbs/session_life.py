@@ -16,7 +16,7 @@ from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Lease
 from turnkeeper_storage.repositories import leases, runs, session_edits, session_rows, sessions
-from turnkeeper_storage.session_edits import Edit, EditAction
+from turnkeeper_storage.session_edits import NO_SESSION, Edit, EditAction
 from turnkeeper_storage.sessions.stores import UNKNOWN
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.edit import check_store
@@ -113,3 +113,34 @@ async def delete(uow: UnitOfWork, seized: Seized, edit: Edit, *, only_idle: bool
     await session_rows.delete(uow, key)
     await session_edits.note(uow, key, seized.tenant, seized.session_id, edit)
     return True
+
+
+async def seize_to_erase(
+    uow: UnitOfWork, key: str, tenant: str, session_id: str, *, store: str, owner: str
+) -> tuple[Seized, bool]:
+    """`seize`, and whether there was such a session: also what is left of one that was deleted is to go.
+
+    Raises StoreMismatch.
+    """
+    is_there = await sessions.lock(uow, key) is not None
+    if not is_there:
+        # a row to lock: nobody enqueues into what is being removed
+        await sessions.ensure(uow, key, tenant, session_id, UNKNOWN)
+    return await seize(uow, key, tenant, session_id, store=store, owner=owner), is_there
+
+
+async def erase(uow: UnitOfWork, seized: Seized, edit: Edit) -> None:
+    """Remove the session with all that it has, and what the audit has of it; `edit` tells it without the id.
+
+    Also when an earlier attempt did it, or somebody deleted the session meanwhile. Raises LeaseLost.
+    """
+    key = seized.lease.session_key
+    is_there = await sessions.lock(uow, key) is not None
+    if is_there:
+        await leases.fence(uow, seized.lease, SECONDS)
+        await session_rows.delete(uow, key)
+    await session_edits.forget(uow, key)
+    if not is_there:
+        return
+    nobody = ids.session_key(seized.tenant, NO_SESSION)
+    await session_edits.note(uow, nobody, seized.tenant, NO_SESSION, edit)

@@ -1,0 +1,1 @@
+"""What `make` runs to check and release the project; no part of the distribution."""
