@@ -15,6 +15,7 @@ from turnkeeper_storage.errors import (
     TurnkeeperError,
 )
 from turnkeeper_storage.tables import REVISION
+from turnkeeper_storage.tls import distrusted
 
 # serialization_failure, deadlock_detected, lock_not_available
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03"})
@@ -73,6 +74,16 @@ def explained(error: Exception) -> TurnkeeperError | None:
     if state in UNSTORABLE_STATES or isinstance(inner, UnicodeEncodeError):
         return InvalidInput(
             "a text", "has characters that the database cannot store", "leave out NUL and lone surrogates"
+        )
+    refused = distrusted(error)
+    if refused is not None:
+        return DatabaseUnavailable(
+            f"the database's certificate is not trusted ({refused}); "
+            "check sslrootcert and the host in TURNKEEPER_DATABASE_URL"
+        )
+    if "rejected SSL upgrade" in str(inner):
+        return DatabaseUnavailable(
+            "the database speaks no TLS, and TURNKEEPER_DATABASE_URL wants it; turn ssl on in the server"
         )
     if is_unavailable(error) or is_transient(error):
         return DatabaseUnavailable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -31,10 +32,24 @@ def api(
     ] = None,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Serve https with this certificate chain (PEM).", show_default=False
+        ),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The certificate's key, where it has a file of its own.", show_default=False
+        ),
+    ] = None,
     loglevel: Annotated[LogLevel, typer.Option(help="How much to log.", case_sensitive=False)] = "info",
 ) -> None:
     """Serve the HTTP API until SIGTERM or SIGINT. Keys: turnkeeper keys create."""
+    from turnkeeper.serving.certificate import certificate_of
     from turnkeeper.serving.main import Place, serve
 
+    certificate = certificate_of(ssl_certfile, ssl_keyfile)
     client = Common(database_url, broker_url, None, agents).async_client()
-    raise typer.Exit(serve(client, Place(host, port), auth=auth, loglevel=loglevel))
+    raise typer.Exit(serve(client, Place(host, port), auth=auth, loglevel=loglevel, certificate=certificate))

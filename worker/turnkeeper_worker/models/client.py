@@ -6,6 +6,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.tls import https_context
 from turnkeeper_worker.models.base import Model, ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.chat_completions import ChatCompletionsModel
 from turnkeeper_worker.models.responses import ResponsesModel
@@ -18,8 +19,9 @@ _MISSING = (
 def make_client(settings: Settings) -> AsyncOpenAI:
     """A client on the aiohttp transport, without retries of its own. Whoever makes it closes it.
 
-    Raises ConfigurationError when there is neither a key nor a base URL.
+    Raises ConfigurationError when there is neither a key nor a base URL, or no certificates in the CA file.
     """
+    context = https_context(settings.ca_file)
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
     if not key and not settings.openai_base_url:
         raise ConfigurationError(_MISSING)
@@ -29,7 +31,7 @@ def make_client(settings: Settings) -> AsyncOpenAI:
         base_url=settings.openai_base_url,
         max_retries=0,
         timeout=settings.model_timeout,
-        http_client=DefaultAioHttpClient(),
+        http_client=DefaultAioHttpClient(verify=context if context is not None else True),
     )
 
 
