@@ -153,7 +153,8 @@ def distrusted(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return str(cause.verify_message)
+            inner = getattr(cause, "certificate_error", cause)  # aiohttp's own kind of it has nothing to say
+            return str(getattr(inner, "verify_message", "its certificate cannot be verified"))
         if "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return "its certificate cannot be verified"
         seen.add(id(cause))

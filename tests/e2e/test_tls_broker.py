@@ -101,7 +101,11 @@ async def refuses(
     ours, others = (f"ssl_ca_certs={one.file}" for one in (authority, Authority(folder, "another authority")))
     await reach(front.url(scheme, host, ours))
     # without a file of its own the system's authorities are asked, and vouch for nobody here
-    for refused in (elsewhere.url(scheme, host, ours), front.url(scheme, host, others), front.url(scheme, host)):
+    for refused in (
+        elsewhere.url(scheme, host, ours),
+        front.url(scheme, host, others),
+        front.url(scheme, host),
+    ):
         with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
             await reach(refused)
 

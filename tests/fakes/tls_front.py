@@ -90,9 +90,7 @@ class TlsFront:
         else:
             there, back = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         try:
-            first, second = (
-                asyncio.create_task(_pass(*ends)) for ends in ((reader, back), (there, writer))
-            )
+            first, second = (asyncio.create_task(_pass(*ends)) for ends in ((reader, back), (there, writer)))
             try:
                 await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
             finally:
