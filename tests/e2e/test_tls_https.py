@@ -1,4 +1,4 @@
-"""The HTTP API and the model server over TLS, and what doctor says of a certificate that nobody vouches for."""
+"""The HTTP API and the model server over TLS, and what doctor says of certificates not trusted."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path, content: str 
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigurationError, match="TURNKEEPER_CA_FILE: .+ (holds no|cannot be read)"):
+    with pytest.raises(ConfigurationError, match=r"TURNKEEPER_CA_FILE: .+ (holds no|cannot be read)"):
         AsyncClient("https://agents.example", settings=load_settings(ca_file=str(file)))
 
 

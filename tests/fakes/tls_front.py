@@ -1,4 +1,4 @@
-"""TLS before a server that speaks none: what a caller sends protected goes on in the clear, on this machine."""
+"""TLS before a server that speaks none: what comes protected goes on in the clear, on this machine."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def make_client(settings: Settings, trust: ssl.SSLContext | None = None) -> Asyn
 def make_model(settings: Settings) -> Model:
     """The model of a worker, by `settings.model_api`.
 
-    Without a key the worker lives, and each call fails as `model_key_missing`. Raises ConfigurationError for a
-    CA file without certificates.
+    Without a key the worker lives, and each call fails as `model_key_missing`. Raises ConfigurationError for
+    a CA file without certificates.
     """
     trust = https_context(settings.ca_file)
     try:
