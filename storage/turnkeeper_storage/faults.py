@@ -26,6 +26,7 @@ UNAVAILABLE_CLASSES = ("08", "57P", "53300")
 NO_DATABASE = "3D000"
 NO_LOGIN = "28"
 NO_TABLE = "42P01"
+NO_RIGHT = "42501"
 # NUL in a text; asyncpg's own refusal of a parameter
 UNSTORABLE_STATES = frozenset({"22021", "22000"})
 
@@ -68,6 +69,11 @@ def explained(error: Exception) -> TurnkeeperError | None:
     if state.startswith(NO_LOGIN):
         return ConfigurationError(
             "the database refused the login; check user and password in TURNKEEPER_DATABASE_URL"
+        )
+    if state == NO_RIGHT:
+        return ConfigurationError(
+            "the role in TURNKEEPER_DATABASE_URL may not do this; another role may, or it lacks "
+            "`turnkeeper migrate --grant` after the last migration (see `turnkeeper roles --help`)"
         )
     if is_missing_table(error):
         return SchemaMismatch(None, REVISION, "run `turnkeeper migrate`")

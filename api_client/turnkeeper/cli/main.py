@@ -22,6 +22,7 @@ from turnkeeper.cli import (
     doctor,
     keys,
     migrate,
+    roles,
     runs,
     sessions,
     worker,
@@ -44,6 +45,7 @@ app.command("chat")(chat.chat)
 app.command("worker")(worker.worker)
 app.command("api")(api.api)
 app.command("migrate")(migrate.migrate)
+app.command("roles")(roles.roles)
 app.command("agents")(agents.agents)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
