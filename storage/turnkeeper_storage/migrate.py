@@ -223,8 +223,8 @@ async def _in_steps(connection: AsyncConnection, schema: str | None, revision: s
 
 def _upgrade_online(connection: Connection, schema: str | None, revision: str) -> None:
     is_new = _standing(connection, schema).revision is None
-    if is_new and schema:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
+    if is_new:
+        _make_schema(connection, schema)
     if not is_new:
         connection.rollback()
     command.upgrade(alembic_config(connection, schema, online=not is_new), revision)
@@ -232,9 +232,14 @@ def _upgrade_online(connection: Connection, schema: str | None, revision: str) -
 
 
 def _upgrade(connection: Connection, schema: str | None, revision: str) -> None:
-    if schema:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
+    _make_schema(connection, schema)
     command.upgrade(alembic_config(connection, schema), revision)
+
+
+def _make_schema(connection: Connection, schema: str | None) -> None:
+    # PostgreSQL asks for the right to make one also where it is there, and an owner of tables may lack that
+    if schema and not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _standing(connection: Connection, schema: str | None) -> Standing:
