@@ -18,7 +18,7 @@ from tests.fakes.wait import eventually
 from tests.fakes.worker import Worker, running_worker
 from tests.unit.test_cli import Cli, anywhere
 from turnkeeper_api import create_app
-from turnkeeper_client import AsyncClient
+from turnkeeper_client import AsyncClient, RunSnapshot
 from turnkeeper_storage.errors import ConfigurationError, NotFound
 from turnkeeper_storage.items import Json, user_message
 from turnkeeper_storage.migrate import grant, upgrade
@@ -89,6 +89,16 @@ async def parked(web: AsyncClient, model: ScriptedModel, session: str) -> tuple[
     return run.id, approval.id
 
 
+async def ended(web: AsyncClient, run: str) -> RunSnapshot:
+    """The run once it waits for nobody any more."""
+    await eventually(lambda: _is_terminal(web, run), within=20)
+    return await web.get(run)
+
+
+async def _is_terminal(web: AsyncClient, run: str) -> bool:
+    return (await web.get(run)).status.is_terminal
+
+
 async def test_web_and_worker_take_a_run_from_its_message_to_its_end(
     web: AsyncClient, model: ScriptedModel
 ) -> None:
@@ -157,10 +167,10 @@ async def test_worker_expires_ends_deadlines_and_deletes_what_is_kept_no_longer(
         past.execute(f"UPDATE turnkeeper_approvals SET expires_at = {ago} WHERE id = '{approval}'".encode())
         past.execute(f"UPDATE turnkeeper_runs SET deadline = {ago} WHERE id = '{overdue}'".encode())
         past.execute(f"UPDATE turnkeeper_sessions SET updated_at = {ago} WHERE id = 'old'".encode())
-    assert (await web.wait(run, 20)).output == "too late"
-    ended = await web.wait(overdue, 20)
-    assert ended.error is not None
-    assert ended.error.code == "deadline_exceeded"
+    assert (await ended(web, run)).output == "too late"
+    late = await ended(web, overdue)
+    assert late.error is not None
+    assert late.error.code == "deadline_exceeded"
 
     async def is_gone() -> bool:
         return "old" not in [one.id for one in (await web.sessions()).sessions]
