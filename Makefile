@@ -52,8 +52,9 @@ check: $(VENV)/.installed ## ruff, mypy --strict, layers, dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-docs: $(VENV)/.installed ## write docs/reference anew from the docstrings
+docs: $(VENV)/.installed ## write docs/reference from the docstrings, deploy/env.example from the settings
 	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python deploy/generate_env.py
 
 format: $(VENV)/.installed ## let ruff format and fix
 	$(BIN)/ruff check --fix .
