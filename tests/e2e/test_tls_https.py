@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -91,7 +92,10 @@ async def test_a_worker_trusts_the_authority_of_its_model_server(
     migrated_sqlite: str, model: ScriptedModel, authority: Authority, stream: bool
 ) -> None:
     async with TlsFront(model.base_url, authority.issue("localhost").context()) as front:
-        place = {"openai_base_url": front.url("https", "localhost"), "ca_file": str(authority.file)}
+        place: dict[str, Any] = {
+            "openai_base_url": front.url("https", "localhost"),
+            "ca_file": str(authority.file),
+        }
         async with running_worker(migrated_sqlite, model, agents=[SUPPORT], **place) as worker:
             run = await worker.client.enqueue("s", "Hello", agent="support", stream=stream)
             assert (await run.wait(20)).output == "echo: Hello"
@@ -104,7 +108,7 @@ async def test_a_model_server_that_nobody_vouches_for_is_told_nothing(
 ) -> None:
     other = {"ca_file": str(Authority(tmp_path, "another authority").file)} if is_named else {}
     async with TlsFront(model.base_url, authority.issue("localhost").context()) as front:
-        place = {"openai_base_url": front.url("https", "localhost"), **other}
+        place: dict[str, Any] = {"openai_base_url": front.url("https", "localhost"), **other}
         async with running_worker(migrated_sqlite, model, agents=[SUPPORT], **place) as worker:
             run = await worker.client.enqueue("s", "Hello", agent="support")
             ended = await run.wait(20)
