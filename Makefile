@@ -67,9 +67,10 @@ audit: $(VENV)/.installed ## known weaknesses of what constraints.txt pins; skip
 release: $(VENV)/.installed ## sdist and wheel in dist/, checked, and tried in new environments on Python 3.11 to 3.13
 	$(BIN)/python -m tools.release
 
-docs: $(VENV)/.installed ## write docs/reference and llms.txt anew from docstrings and pages
+docs: $(VENV)/.installed ## write docs/reference, llms.txt and deploy/env.example anew from their sources
 	$(BIN)/python docs/generate_reference.py
 	$(BIN)/python docs/generate_llms_txt.py
+	$(BIN)/python deploy/generate_env.py
 
 format: $(VENV)/.installed ## let ruff format and fix
 	$(BIN)/ruff check --fix .

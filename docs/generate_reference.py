@@ -31,6 +31,7 @@ MORE = {
         "migrate.upgrade",
         "migrate.upgrade_async",
         "migrate.check_schema",
+        "migrate.grant",
         "model.AgentRecord",
     ],
     "turnkeeper_worker": [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from turnkeeper_client.backend import Backend
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.migrate import HEAD, Standing
+from turnkeeper_storage.tls import distrusted
 
 OK = "ok"
 
@@ -50,7 +51,8 @@ async def _tried(work: Awaitable[Standing | None], seconds: float) -> tuple[str,
     except TimeoutError:
         return f"no answer within {seconds:g} s", None
     except Exception as error:  # noqa: BLE001 - libraries raise what they like, and their texts may hold secrets
-        return f"does not answer ({type(error).__name__})", None
+        refused = distrusted(error)
+        return f"does not answer ({refused or type(error).__name__})", None
 
 
 def _judged(standing: Standing | None) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from turnkeeper_storage.crash_points import reach
 from turnkeeper_storage.lazy_imports import importing
 from turnkeeper_storage.metrics import count
+from turnkeeper_storage.tls import broker_tls
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -154,11 +155,12 @@ class _Publisher:
 
 
 def make_celery(broker_url: str, queue_name: str) -> Celery:
-    """A Celery app that only speaks JSON, with our queue as its default."""
+    """A Celery app that only speaks JSON, with our queue as its default. Raises ConfigurationError."""
     with importing():
         from celery import Celery
 
-    app = Celery("turnkeeper", broker=broker_url, set_as_current=False)
+    tls = broker_tls(broker_url)
+    app = Celery("turnkeeper", broker=tls.url, set_as_current=False)
     app.conf.update(
         task_default_queue=queue_name,
         task_serializer="json",
@@ -172,5 +174,6 @@ def make_celery(broker_url: str, queue_name: str) -> Celery:
         broker_connection_max_retries=None,
         worker_hijack_root_logger=False,
         enable_utc=True,
+        broker_use_ssl=tls.use_ssl or False,
     )
     return app

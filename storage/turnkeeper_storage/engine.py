@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.faults import UNAVAILABLE_CLASSES, is_transient, is_unavailable
+from turnkeeper_storage.tls import database_tls
 
 __all__ = [
     "UNAVAILABLE_CLASSES",
@@ -81,6 +82,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             prepare_sqlite(engine)
             return engine
         limit = lock_limit(lease_seconds)
+        parsed, tls = database_tls(parsed)
         return create_async_engine(
             parsed,
             hide_parameters=True,
@@ -92,6 +94,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             # we begin and commit ourselves; a single statement needs neither
             isolation_level="AUTOCOMMIT",
             connect_args={
+                **tls,
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": max(10.0, lease_seconds),
                 "server_settings": {
@@ -112,12 +115,14 @@ def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
 
     The server notices within seconds when the machine at the other end is gone.
     """
+    parsed, tls = database_tls(async_url(url))
     return create_async_engine(
-        async_url(url),
+        parsed,
         hide_parameters=True,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args={
+            **tls,
             "timeout": CONNECT_SECONDS,
             "command_timeout": max(10.0, lease_seconds),
             "server_settings": {
@@ -137,12 +142,14 @@ def make_migration_engine(url: str) -> AsyncEngine:
     Whoever waits for the lock of a table holds up all that come after it: so a migration gives up soon, and
     tries again.
     """
+    parsed, tls = database_tls(async_url(url))
     return create_async_engine(
-        async_url(url),
+        parsed,
         hide_parameters=True,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
         connect_args={
+            **tls,
             "timeout": CONNECT_SECONDS,
             "server_settings": {
                 "lock_timeout": MIGRATION_LOCK_TIMEOUT,

@@ -15,6 +15,7 @@ from turnkeeper_storage.errors import (
     TurnkeeperError,
 )
 from turnkeeper_storage.tables import REVISION
+from turnkeeper_storage.tls import distrusted
 
 # serialization_failure, deadlock_detected, lock_not_available
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03"})
@@ -26,6 +27,7 @@ NO_DATABASE = "3D000"
 NO_LOGIN = "28"
 NO_TABLE = "42P01"
 UNIQUE_VIOLATION = "23505"
+NO_RIGHT = "42501"
 # NUL in a text; asyncpg's own refusal of a parameter
 UNSTORABLE_STATES = frozenset({"22021", "22000"})
 
@@ -74,11 +76,26 @@ def explained(error: Exception) -> TurnkeeperError | None:
         return ConfigurationError(
             "the database refused the login; check user and password in TURNKEEPER_DATABASE_URL"
         )
+    if state == NO_RIGHT:
+        return ConfigurationError(
+            "the role in TURNKEEPER_DATABASE_URL may not do this; another role may, or it lacks "
+            "`turnkeeper migrate --grant` after the last migration (see `turnkeeper roles --help`)"
+        )
     if is_missing_table(error):
         return SchemaMismatch(None, REVISION, "run `turnkeeper migrate`")
     if state in UNSTORABLE_STATES or isinstance(inner, UnicodeEncodeError):
         return InvalidInput(
             "a text", "has characters that the database cannot store", "leave out NUL and lone surrogates"
+        )
+    refused = distrusted(error)
+    if refused is not None:
+        return DatabaseUnavailable(
+            f"the database's certificate is not trusted ({refused}); "
+            "check sslrootcert and the host in TURNKEEPER_DATABASE_URL"
+        )
+    if "rejected SSL upgrade" in str(inner):
+        return DatabaseUnavailable(
+            "the database speaks no TLS, and TURNKEEPER_DATABASE_URL wants it; turn ssl on in the server"
         )
     if is_unavailable(error) or is_transient(error):
         return DatabaseUnavailable(

@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.engine import make_migration_engine
-from turnkeeper_storage.errors import DatabaseUnavailable, SchemaMismatch
+from turnkeeper_storage.engine import async_url, make_migration_engine
+from turnkeeper_storage.errors import ConfigurationError, DatabaseUnavailable, SchemaMismatch
 from turnkeeper_storage.faults import explained, is_transient
+from turnkeeper_storage.roles import grants
 from turnkeeper_storage.tables import REVISION, compatibility, metadata
 
 VERSION_TABLE = "turnkeeper_alembic_version"
@@ -35,6 +36,8 @@ TURN_SECONDS = 900.0
 # a step that does not get its lock gives way to those who wait behind it, and tries again
 STEP_ATTEMPTS = 60
 PAUSE_SECONDS = 0.5
+# undefined_object
+NO_ROLE = "42704"
 _TURN_KEY = 7461235901
 _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -84,6 +87,15 @@ async def upgrade_async(url: str, *, schema: str | None = None, revision: str = 
         await database.aclose()
 
 
+def grant(url: str, prefix: str, *, schema: str | None = None) -> None:
+    """Give the roles of `turnkeeper roles` their rights, and take away what is more.
+
+    For the owner of the tables, on PostgreSQL, after each migration; outside of a running loop. Raises
+    ConfigurationError, DatabaseUnavailable.
+    """
+    asyncio.run(_grant(url, prefix, schema))
+
+
 async def check_schema(database: Database) -> None:
     """Raise SchemaMismatch unless this code may use the database as it is."""
     _refuse(await read_standing(database))
@@ -115,6 +127,26 @@ async def _alone() -> AsyncIterator[None]:
     # Alembic keeps what it works on in globals: two migrations in one loop would mix, even of two databases.
     async with _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         yield
+
+
+async def _grant(url: str, prefix: str, schema: str | None) -> None:
+    if async_url(url).get_backend_name() != "postgresql":
+        raise ConfigurationError("roles are PostgreSQL's, and TURNKEEPER_DATABASE_URL names another database")
+    engine = make_migration_engine(url)
+    try:
+        # in one transaction: no process finds itself without a right that it had and keeps
+        async with engine.begin() as connection:
+            for statement in grants(prefix, schema or "public"):
+                await connection.execute(text(statement))
+    except (SQLAlchemyError, OSError) as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_ROLE:
+            raise ConfigurationError(
+                f"the roles {prefix}_worker, {prefix}_web and {prefix}_operator are not all there; "
+                "make them with what `turnkeeper roles` prints"
+            ) from None
+        raise explained(error) or error from error
+    finally:
+        await engine.dispose()
 
 
 def _refuse(standing: Standing) -> None:
@@ -191,8 +223,8 @@ async def _in_steps(connection: AsyncConnection, schema: str | None, revision: s
 
 def _upgrade_online(connection: Connection, schema: str | None, revision: str) -> None:
     is_new = _standing(connection, schema).revision is None
-    if is_new and schema:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
+    if is_new:
+        _make_schema(connection, schema)
     if not is_new:
         connection.rollback()
     command.upgrade(alembic_config(connection, schema, online=not is_new), revision)
@@ -200,9 +232,14 @@ def _upgrade_online(connection: Connection, schema: str | None, revision: str) -
 
 
 def _upgrade(connection: Connection, schema: str | None, revision: str) -> None:
-    if schema:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
+    _make_schema(connection, schema)
     command.upgrade(alembic_config(connection, schema), revision)
+
+
+def _make_schema(connection: Connection, schema: str | None) -> None:
+    # PostgreSQL asks for the right to make one also where it is there, and an owner of tables may lack that
+    if schema and not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _standing(connection: Connection, schema: str | None) -> Standing:
@@ -240,6 +277,7 @@ __all__ = [
     "check_schema",
     "current_revision",
     "ensure_tables",
+    "grant",
     "metadata",
     "read_standing",
     "upgrade",

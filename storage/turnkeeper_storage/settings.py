@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         default="turnkeeper", min_length=1, description="queue of wake-ups; ingest jobs use QUEUE.ingest"
     )
     tenant: str = Field(default="default", min_length=1, max_length=255)
+    ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file of authorities that https:// trusts beside the system's",
+    )
 
     # leases and the loops around them (PROTOCOL 2.3, 2.8, 2.10, 2.11, 2.15)
     lease_seconds: float = Field(default=30.0, gt=0)

@@ -51,6 +51,8 @@ def test_commands_exist(page: Path) -> None:
 def check_command(line: str, folder: Path) -> None:
     words = shlex.split(line.rstrip().removesuffix("&"), comments=True)
     words = words[:-1] if words[-1:] == ["&"] else words
+    # where its output goes is the shell's
+    words = words[: min((words.index(sign) for sign in (">", "|") if sign in words), default=len(words))]
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words.pop(0)
     match words[:2]:

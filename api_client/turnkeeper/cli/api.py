@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -31,6 +32,18 @@ def api(
     ] = None,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Serve https with this certificate chain (PEM).", show_default=False
+        ),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The certificate's key, where it has a file of its own.", show_default=False
+        ),
+    ] = None,
     loglevel: Annotated[
         LogLevel | None,
         typer.Option(
@@ -39,10 +52,12 @@ def api(
     ] = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM or SIGINT. Keys: turnkeeper keys create."""
+    from turnkeeper.serving.certificate import certificate_of
     from turnkeeper.serving.main import Place, serve
     from turnkeeper.telemetry.collecting import collecting
     from turnkeeper.telemetry.logs import begin_server, tell_metrics
 
+    certificate = certificate_of(ssl_certfile, ssl_keyfile)
     client = Common(database_url, broker_url, None, agents).async_client()
     settings = client.settings
     level = loglevel or settings.log_level
@@ -53,6 +68,7 @@ def api(
             Place(host, port),
             auth=auth,
             loglevel=level,
+            certificate=certificate,
             on_start=lambda _: tell_metrics(url),
         )
     raise typer.Exit(code)

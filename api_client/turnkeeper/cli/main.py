@@ -21,6 +21,7 @@ from turnkeeper.cli import (
     doctor,
     keys,
     migrate,
+    roles,
     runs,
     sessions,
     worker,
@@ -45,6 +46,7 @@ app.command("chat")(chat.chat)
 app.command("worker")(worker.worker)
 app.command("api")(api.api)
 app.command("migrate")(migrate.migrate)
+app.command("roles")(roles.roles)
 app.command("agents")(agents.agents)
 app.command("workers")(workers.workers)
 app.command("demo")(demo.demo)

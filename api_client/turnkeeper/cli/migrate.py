@@ -9,8 +9,9 @@ import typer
 
 from turnkeeper.cli import output
 from turnkeeper.cli.options import AsJson, DatabaseUrl
+from turnkeeper.cli.roles import check_prefix
 from turnkeeper_storage.database import Database
-from turnkeeper_storage.migrate import HEAD, Standing, read_standing, upgrade
+from turnkeeper_storage.migrate import HEAD, Standing, grant, read_standing, upgrade
 from turnkeeper_storage.settings import load_settings
 
 
@@ -25,15 +26,28 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit with 1 when it is not current.")
     ] = False,
+    grant_to: Annotated[
+        str | None,
+        typer.Option(
+            "--grant",
+            metavar="PREFIX",
+            help="Then give the roles of `turnkeeper roles --prefix PREFIX` what they need.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make or upgrade Turnkeeper's tables. Safe to repeat."""
+    if grant_to is not None:
+        check_prefix(grant_to, "--grant")
     settings = load_settings(database_url=database_url, db_schema=schema)
     before = asyncio.run(_read_standing(settings.database_url, settings.db_schema))
     if not as_json:
         output.write(_told(before))
     if not check:
         upgrade(settings.database_url, schema=settings.db_schema)
+        if grant_to is not None:
+            grant(settings.database_url, grant_to, schema=settings.db_schema)
     is_done = before.fits or not check
     after = before.revision if check or before.fits else HEAD
     if as_json:
@@ -42,6 +56,8 @@ def migrate(
         )
     elif not check:
         output.write("Nothing to do." if before.fits else f"Migrated to {HEAD}.")
+        if grant_to is not None:
+            output.write(f"{grant_to}_worker, {grant_to}_web and {grant_to}_operator have their rights.")
     if not is_done:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from turnkeeper_storage.errors import TurnkeeperError
 from turnkeeper_storage.items import Json
+from turnkeeper_storage.tls import distrusted
 
 T = TypeVar("T")
 
@@ -59,6 +60,13 @@ async def within(seconds: float, check: str, remedy: str, work: Awaitable[list[F
     except TurnkeeperError as error:
         return [fail(check, str(error), remedy)]
     except Exception as error:  # noqa: BLE001 - libraries raise what they like, and their texts may hold secrets
+        refused = distrusted(error)
+        if refused is not None:
+            return [
+                fail(
+                    check, f"its certificate is not trusted ({refused})", f"{remedy}; see docs/guides/tls.md"
+                )
+            ]
         return [fail(check, f"does not work ({type(error).__name__})", remedy)]
 
 

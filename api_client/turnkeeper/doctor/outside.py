@@ -10,6 +10,7 @@ from turnkeeper.doctor.findings import Finding, fail, in_thread, ok, place, warn
 from turnkeeper_storage.broker import reach_broker
 from turnkeeper_storage.doorbell import make_celery
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.tls import distrusted
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -73,7 +74,13 @@ async def check_model(settings: Settings) -> list[Finding]:
         if error.status_code in (404, 405):
             return [ok("model", f"{where} answers; it lists no models")]
         return [fail("model", f"{where} answers {error.status_code}", "look at the model server itself")]
-    except openai.APIConnectionError:
+    except openai.APIConnectionError as error:
+        refused = distrusted(error)
+        if refused is not None:
+            text = f"the certificate of {where} is not trusted ({refused})"
+            return [
+                fail("model", text, "check OPENAI_BASE_URL, and name your authority in TURNKEEPER_CA_FILE")
+            ]
         return [fail("model", f"{where} cannot be reached", "check OPENAI_BASE_URL and the way there")]
     finally:
         await client.close()

@@ -17,6 +17,7 @@ from turnkeeper_storage.errors import ConfigurationError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from turnkeeper.serving.certificate import Certificate
     from turnkeeper_client import AsyncClient
 
 FAILED = 1
@@ -63,13 +64,14 @@ def serve(
     auth: str,
     loglevel: str = "info",
     grace: int = GRACE_SECONDS,
+    certificate: Certificate | None = None,
     dress: Callable[[FastAPI], None] | None = None,
     on_start: Callable[[str], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. The client is closed.
 
     `dress` adds routes to the app; `on_start` is told the URL, once it can be called. `grace`: seconds for
-    requests that are under way at the end.
+    requests that are under way at the end. With a `certificate` it speaks https, and nothing else.
     Raises InvalidInput and ConfigurationError before anything is opened.
     """
     try:
@@ -96,16 +98,20 @@ def serve(
         server_header=False,
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_graceful_shutdown=grace,
+        ssl_certfile=certificate.chain if certificate is not None else None,
+        ssl_keyfile=certificate.key if certificate is not None else None,
     )
     config.load()
     dress_server(client.settings.log_format, loglevel)
     server = uvicorn.Server(config)
+    scheme = "https" if certificate is not None else "http"
     with place.bind() as listening, _signals_taken():
         host, port = listening.getsockname()[:2]
+        url = f"{scheme}://{_address(host, port)}"
         # uvicorn has set up the handlers of its own loggers only
-        logging.getLogger("uvicorn.error").info("Turnkeeper's HTTP API listens on %s", _url(host, port))
+        logging.getLogger("uvicorn.error").info("Turnkeeper's HTTP API listens on %s", url)
         if on_start is not None:
-            on_start(_url(host, port))
+            on_start(url)
         server.run(sockets=[listening])
     return 0 if server.started else FAILED
 
@@ -132,5 +138,5 @@ def _signals_taken() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -69,7 +69,7 @@ class RemoteClient(RemoteApprovals, RemoteSessions, RemoteOverview, AsyncClient)
             key = self.settings.api_key.get_secret_value()
         if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
             raise ConfigurationError("api_key: is no key; use what `turnkeeper keys create` printed")
-        self._transport = Transport(url or "", key, http_client)
+        self._transport = Transport(url or "", key, http_client, self.settings.ca_file)
 
     def for_tenant(self, tenant: str) -> Self:
         raise needs_database(

@@ -14,6 +14,7 @@ from turnkeeper_client.remote.answers import AWAY, Answer
 from turnkeeper_storage import tracing
 from turnkeeper_storage.errors import ApiUnavailable, ConfigurationError
 from turnkeeper_storage.items import Json, encode
+from turnkeeper_storage.tls import distrusted, https_context
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,9 +29,20 @@ CONNECT_SECONDS = 5.0
 class Transport:
     """Calls one API. It belongs to the event loop of its first call."""
 
-    def __init__(self, url: str, api_key: str | None, http_client: httpx2.AsyncClient | None = None) -> None:
-        """Raises ConfigurationError for a URL that is none, and where httpx2 is not installed."""
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None,
+        http_client: httpx2.AsyncClient | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        """`ca_file`: authorities to trust beside the system's.
+
+        Raises ConfigurationError for a URL that is none, a file without certificates, and where httpx2 is not
+        installed.
+        """
         self._base = _checked(url)
+        self._trust = https_context(ca_file) if http_client is None else None
         self._key = api_key
         self._http = http_client
         self._is_owned = http_client is None
@@ -137,7 +149,8 @@ class Transport:
 
             # a wait or a stream takes a connection of its own, however many there are
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50)
-            self._http = httpx2.AsyncClient(limits=limits)
+            trust = self._trust if self._trust is not None else True
+            self._http = httpx2.AsyncClient(limits=limits, verify=trust)
         return self._http
 
 
@@ -162,9 +175,16 @@ def told() -> Iterator[None]:
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-        raise _NotReached(type(error).__name__, is_unsent=True) from None
+        raise _NotReached(_kind(error), is_unsent=True) from None
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.SSEError) as error:
         raise _NotReached(type(error).__name__, is_unsent=False) from None
+
+
+def _kind(error: Exception) -> str:
+    refused = distrusted(error)
+    if refused is None:
+        return type(error).__name__
+    return f"its certificate is not trusted: {refused}; TURNKEEPER_CA_FILE names further authorities"
 
 
 def _checked(url: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.lazy_imports import import_once
 from turnkeeper_storage.settings import load_settings
+from turnkeeper_storage.tls import https_context
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -102,13 +103,14 @@ def _make(where: Where) -> AsyncOpenAI:
         raise ConfigurationError(
             "there is no key for the Conversations API; give api_key, or set OPENAI_API_KEY"
         )
+    context = https_context(settings.ca_file)
     try:
         return AsyncOpenAI(
             # The client wants a key; a server of one's own without one ignores it.
             api_key=key or "none",
             base_url=settings.openai_base_url,
             max_retries=0,
-            http_client=DefaultAioHttpClient(),
+            http_client=DefaultAioHttpClient(verify=context if context is not None else True),
         )
     except Exception as error:  # noqa: BLE001 - its text may quote an address with a password
         raise ConfigurationError(

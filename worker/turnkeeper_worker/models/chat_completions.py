@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import ssl
 from collections.abc import AsyncIterator
 
 import openai
@@ -28,9 +29,10 @@ _END = object()
 class ChatCompletionsModel:
     """A `Model` on any server that speaks /v1/chat/completions. Owns the client: `aclose` closes it."""
 
-    def __init__(self, client: AsyncOpenAI) -> None:
+    def __init__(self, client: AsyncOpenAI, trust: ssl.SSLContext | None = None) -> None:
+        """`trust`: whose certificates plain calls accept, where the client was given a context of its own."""
         self._client = client
-        self._plain = Poster(client)
+        self._plain = Poster(client, trust)
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import Settings
+from turnkeeper_storage.tls import https_context
 from turnkeeper_worker.models.base import Model, ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.chat_completions import ChatCompletionsModel
 from turnkeeper_worker.models.responses import ResponsesModel
@@ -15,11 +18,13 @@ _MISSING = (
 )
 
 
-def make_client(settings: Settings) -> AsyncOpenAI:
+def make_client(settings: Settings, trust: ssl.SSLContext | None = None) -> AsyncOpenAI:
     """A client on the aiohttp transport, without retries of its own. Whoever makes it closes it.
 
-    Raises ConfigurationError when there is neither a key nor a base URL.
+    `trust`: whose certificates it accepts; None: as the settings say.
+    Raises ConfigurationError when there is neither a key nor a base URL, or no certificates in the CA file.
     """
+    trust = trust or https_context(settings.ca_file)
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
     if not key and not settings.openai_base_url:
         raise ConfigurationError(_MISSING)
@@ -29,21 +34,23 @@ def make_client(settings: Settings) -> AsyncOpenAI:
         base_url=settings.openai_base_url,
         max_retries=0,
         timeout=settings.model_timeout,
-        http_client=DefaultAioHttpClient(),
+        http_client=DefaultAioHttpClient(verify=trust if trust is not None else True),
     )
 
 
 def make_model(settings: Settings) -> Model:
     """The model of a worker, by `settings.model_api`.
 
-    Without a key the worker lives, and each call fails as `model_key_missing`.
+    Without a key the worker lives, and each call fails as `model_key_missing`. Raises ConfigurationError for
+    a CA file without certificates.
     """
+    trust = https_context(settings.ca_file)
     try:
-        client = make_client(settings)
+        client = make_client(settings, trust)
     except ConfigurationError:
         return KeylessModel()
     chat = settings.model_api == "chat_completions"
-    return ChatCompletionsModel(client) if chat else ResponsesModel(client)
+    return ChatCompletionsModel(client, trust) if chat else ResponsesModel(client, trust)
 
 
 class KeylessModel:

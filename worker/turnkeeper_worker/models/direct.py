@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import ssl
 from urllib.request import getproxies
 
 import aiohttp
@@ -25,9 +26,13 @@ LARGE = 1_000_000
 
 
 class DirectPost:
-    """Posts JSON for one client, over connections of its own. Use it on one loop, and `aclose` it there."""
+    """Posts JSON for one client, over connections of its own. Use it on one loop, and `aclose` it there.
 
-    def __init__(self, client: AsyncOpenAI) -> None:
+    `trust`: whose certificates are accepted; None: those that the system's authorities vouch for.
+    """
+
+    def __init__(self, client: AsyncOpenAI, trust: ssl.SSLContext | None = None) -> None:
+        self._trust = trust
         self._url = str(client.base_url).rstrip("/")
         given = {**client.default_headers, **client.auth_headers}
         self._headers = {name: value for name, value in given.items() if isinstance(value, str)}
@@ -64,7 +69,7 @@ class DirectPost:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             # as many connections as there are calls: how many runs are in flight is limited elsewhere
-            connector = aiohttp.TCPConnector(limit=0, ssl=httpx2.create_ssl_context())
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._trust or httpx2.create_ssl_context())
             # a look at the environment for each call costs more than the call
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=self._headers, trust_env=bool(getproxies())

@@ -9,6 +9,7 @@ import openai
 
 from turnkeeper_storage.items import Json, encode
 from turnkeeper_storage.retrying import is_retryable, retry_after
+from turnkeeper_storage.tls import distrusted
 from turnkeeper_worker.models.answer import failure
 from turnkeeper_worker.models.base import ModelError, ModelRequest
 
@@ -35,11 +36,14 @@ def from_client(error: openai.APIError, request: ModelRequest) -> ModelError:
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, request)
     if isinstance(error, openai.APIConnectionError):
-        return ModelError(
-            "model_unreachable",
-            "cannot reach the model server; check OPENAI_BASE_URL and the network",
-            retryable=True,
-        )
+        refused = distrusted(error)
+        text = "cannot reach the model server; check OPENAI_BASE_URL and the network"
+        if refused is not None:
+            text = (
+                f"the model server's certificate is not trusted ({refused}); "
+                "check OPENAI_BASE_URL, and TURNKEEPER_CA_FILE for an authority of your own"
+            )
+        return ModelError("model_unreachable", text, retryable=True)
     # An `error` object in a stream; its own text is not repeated.
     return failure(error.body if isinstance(error.body, dict) else {})
 

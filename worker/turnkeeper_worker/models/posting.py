@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -66,9 +67,9 @@ async def attempt(
 class Poster:
     """Plain calls of a model's client: directly where that is the same, else through the client."""
 
-    def __init__(self, client: AsyncOpenAI) -> None:
+    def __init__(self, client: AsyncOpenAI, trust: ssl.SSLContext | None = None) -> None:
         self._client = client
-        self._direct = DirectPost(client) if DirectPost.fits(client) else None
+        self._direct = DirectPost(client, trust) if DirectPost.fits(client) else None
 
     async def post(self, path: str, body: dict[str, Json], request: ModelRequest) -> Json:
         """The JSON that answers the body."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import ssl
 
 import openai
 from openai import AsyncOpenAI, AsyncStream
@@ -23,9 +24,10 @@ _PATH = "/responses"
 class ResponsesModel:
     """A `Model` on any server that speaks /v1/responses. Owns the client: `aclose` closes it."""
 
-    def __init__(self, client: AsyncOpenAI) -> None:
+    def __init__(self, client: AsyncOpenAI, trust: ssl.SSLContext | None = None) -> None:
+        """`trust`: whose certificates plain calls accept, where the client was given a context of its own."""
         self._client = client
-        self._plain = Poster(client)
+        self._plain = Poster(client, trust)
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """One attempt; `request.timeout` bounds all of it. Raises ModelError."""
