@@ -134,10 +134,12 @@ async def _grant(url: str, prefix: str, schema: str | None) -> None:
         raise ConfigurationError("roles are PostgreSQL's, and TURNKEEPER_DATABASE_URL names another database")
     engine = make_migration_engine(url)
     try:
-        # in one transaction: no process finds itself without a right that it had and keeps
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
+            await _take_turn(connection)  # PostgreSQL refuses two that change the rights of a table at once
+            # in one transaction: no process finds itself without a right that it had and keeps
             for statement in grants(prefix, schema or "public"):
                 await connection.execute(text(statement))
+            await connection.commit()
     except (SQLAlchemyError, OSError) as error:
         if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_ROLE:
             raise ConfigurationError(
@@ -190,20 +192,23 @@ async def _in_turn(attempt: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(PAUSE_SECONDS / 5)
 
 
+async def _take_turn(connection: AsyncConnection) -> None:
+    """Wait for our turn, which lasts as long as the connection."""
+
+    async def attempt() -> bool:
+        taken = await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _TURN_KEY})
+        is_ours = bool(taken.scalar_one())
+        await connection.commit()
+        return is_ours
+
+    await _in_turn(attempt)
+
+
 async def _upgrade_in_use(url: str, schema: str | None, revision: str) -> None:
     engine = make_migration_engine(url)
     try:
         async with engine.connect() as connection:
-
-            async def attempt() -> bool:
-                taken = await connection.execute(
-                    text("SELECT pg_try_advisory_lock(:key)"), {"key": _TURN_KEY}
-                )
-                is_ours = bool(taken.scalar_one())
-                await connection.commit()
-                return is_ours
-
-            await _in_turn(attempt)
+            await _take_turn(connection)
             await _in_steps(connection, schema, revision)
     finally:
         await engine.dispose()

@@ -120,6 +120,7 @@ def composed(processes: Processes, postgres: str) -> Composed:
     return made
 
 
+@pytest.mark.timeout(240)
 async def test_what_compose_would_start_migrates_serves_and_completes_a_run(composed: Composed) -> None:
     async with ScriptedModel(answer=lambda _: replies.text("It leaves today.")) as model:
         at_model = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "test"}

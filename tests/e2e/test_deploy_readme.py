@@ -129,7 +129,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=220,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.logs()}"
@@ -169,6 +169,7 @@ def machine(processes: Processes, tmp_path: Path) -> Iterator[Machine]:
         server.stop()
 
 
+@pytest.mark.timeout(240)
 async def test_who_follows_the_page_has_a_system_that_completes_runs(machine: Machine) -> None:
     async with ScriptedModel(answer=lambda _: replies.text("It leaves today.")) as model:
         # a second line for the worker's file: the page's reader speaks to OpenAI

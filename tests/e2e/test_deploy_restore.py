@@ -33,6 +33,7 @@ def answer(body: dict[str, Json]) -> Reply:
     return replies.calls(("pay", {"amount": 7})) if text_of(newest) == "Pay 7" else echo(body)
 
 
+@pytest.mark.timeout(240)
 async def test_a_backup_of_a_database_at_work_can_be_worked_on(
     postgres_server_url: str,
     migrated_postgres: str,

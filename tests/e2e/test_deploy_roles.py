@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import psycopg
@@ -306,6 +307,13 @@ def test_a_grant_takes_away_what_is_more_and_is_safe_to_repeat(site: RoleSite) -
         for right, column in (("INSERT", "turn"), ("UPDATE", "items")):
             asked = f"SELECT has_column_privilege('{web}', 'turnkeeper_turns', '{column}', '{right}')"
             assert owner.execute(asked.encode()).fetchone() == (False,)
+
+
+def test_grants_at_once_take_turns(site: RoleSite) -> None:
+    url = site.as_role("migrate")
+    with ThreadPoolExecutor(4) as threads:
+        several = [threads.submit(grant, url, site.prefix) for _ in range(8)]
+    assert [one.result() for one in several] == [None] * 8
 
 
 def test_the_commands_make_the_roles_and_grant_in_a_schema_of_their_own(

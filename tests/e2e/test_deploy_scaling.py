@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
 from sqlalchemy import func, select
 
 from tests.fakes.model_server import ScriptedModel, echo
@@ -21,6 +22,7 @@ WORKERS = 4
 RUNS = 40
 
 
+@pytest.mark.timeout(240)
 async def test_workers_that_are_added_take_what_waits(
     migrated_postgres: str, redis_url: str, processes: Processes
 ) -> None:
