@@ -1,8 +1,8 @@
 """Which roles of PostgreSQL may do what with our tables: as little as each kind of process needs.
 
 Four roles, named after a prefix: `_migrate` owns the tables, `_worker` works, `_web` serves clients and the
-HTTP API, `_operator` does what is `_web`'s, and makes keys and puts parked runs in. SQL out, nothing executed
-here.
+HTTP API, `_operator` does what is `_web`'s, and makes keys, erases, and puts parked runs in. SQL out, nothing
+executed here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ _WORKER: Mapping[str, Rights] = {
     "turnkeeper_run_events": Rights(insert=True, delete=True),
     "turnkeeper_agents": Rights(insert=True, update=True),
     "turnkeeper_workers": ALL,
-    "turnkeeper_session_edits": Rights(insert=True),
+    # deletes what the audit's retention says
+    "turnkeeper_session_edits": Rights(insert=True, delete=True),
     "turnkeeper_conversations": ALL,
     "turnkeeper_api_keys": NOTHING,
     "turnkeeper_compatibility": READ,
@@ -92,7 +93,7 @@ _WEB: Mapping[str, Rights] = {
     # of a turn, what a caller adds to a parked run
     "turnkeeper_turns": Rights(update=("added",), delete=True),
     "turnkeeper_tool_calls": Rights(
-        update=("status", "output", "arguments", "arguments_digest"), delete=True
+        update=("status", "output", "ended_at", "arguments", "arguments_digest"), delete=True
     ),
     "turnkeeper_approvals": Rights(update=_OF_A_DECISION, delete=True),
     "turnkeeper_run_events": Rights(insert=True, delete=True),
@@ -105,14 +106,16 @@ _WEB: Mapping[str, Rights] = {
 }
 _OPERATOR: Mapping[str, Rights] = {
     **_WEB,
+    # to erase a person
+    "turnkeeper_session_edits": Rights(insert=True, delete=True),
     # to put a parked run in
     "turnkeeper_boundaries": Rights(insert=True, delete=True),
     "turnkeeper_turns": Rights(insert=True, update=("added",), delete=True),
     "turnkeeper_tool_calls": Rights(
-        insert=True, update=("status", "output", "arguments", "arguments_digest"), delete=True
+        insert=True, update=("status", "output", "ended_at", "arguments", "arguments_digest"), delete=True
     ),
     "turnkeeper_approvals": Rights(insert=True, update=_OF_A_DECISION, delete=True),
-    "turnkeeper_api_keys": Rights(insert=True, update=("last_used_at", "revoked_at")),
+    "turnkeeper_api_keys": Rights(insert=True, update=("last_used_at", "revoked_at"), delete=True),
 }
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {"worker": _WORKER, "web": _WEB, "operator": _OPERATOR}
 

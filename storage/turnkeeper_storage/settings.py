@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     model_retries: int = Field(default=4, ge=0, description="further attempts of one model call")
     publish_timeout: float = Field(default=1.0, gt=0)
 
-    @field_validator("max_queued_per_session", "watchdog_seconds", mode="before")
+    @field_validator("max_queued_per_session", "watchdog_seconds", "metrics_port", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         # in the environment, and where None means not given

@@ -52,12 +52,28 @@ SHIMS = {
 
 
 def steps() -> str:
-    """The lines of the way with systemd."""
+    """The lines of the way with systemd, and those by which it is watched."""
     text = PAGE.read_text(encoding="utf-8")
-    section = text.partition("## One machine with systemd\n")[2].partition("\n## ")[0]
-    blocks = [block.text for block in blocks_of(PAGE) if block.language == "sh" and block.text in section]
-    assert len(blocks) == 7, "a step of the page is not run"
+    sections = [
+        text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        for title in ("One machine with systemd", "Observe it")
+    ]
+    shell = [block.text for block in blocks_of(PAGE) if block.language == "sh"]
+    blocks = [block for section in sections for block in shell if block in section]
+    assert len(blocks) == 8, "a step of the page is not run"
     return "".join(blocks)
+
+
+def ports_in_a_row(count: int) -> int:
+    """The first of so many ports that are free now."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            for more in range(1, count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port + more))
+            return port
 
 
 class Machine:
@@ -79,6 +95,8 @@ class Machine:
             "@127.0.0.1:5432/turnkeeper": f"@/turnkeeper?host={socket_folder}",
             "127.0.0.1:6379": f"127.0.0.1:{make_url(redis).port}",
             "8700": str(self.port),
+            # of the API, and those of the workers after it
+            "9463": str(ports_in_a_row(3)),
         }
         self.database = make_url(postgres).set(database="turnkeeper").render_as_string(hide_password=False)
         self._make_shims(socket_folder, postgres)
@@ -182,7 +200,8 @@ async def test_who_follows_the_page_has_a_system_that_completes_runs(machine: Ma
         }
         assert {"database", "migrations", "recovery", "broker", "redis", "model"} <= set(told)
         assert set(told.values()) == {"ok"}
-        run = json.loads(lines[-1])
+        run = next(json.loads(line) for line in lines if line.startswith("{") and '"session_id"' in line)
+        assert "turnkeeper_cluster_up 1.0" in lines
 
         def completed() -> bool:
             with psycopg.connect(machine.database) as connection:

@@ -69,7 +69,12 @@ async def worker(site: RoleSite, model: ScriptedModel) -> AsyncIterator[Worker]:
     """A worker in its role, that sweeps often enough for a test to wait for it."""
     url = site.as_role("worker")
     async with running_worker(
-        url, model, agents=[SUPPORT], sweep_seconds=0.2, session_retention_seconds=3600.0
+        url,
+        model,
+        agents=[SUPPORT],
+        sweep_seconds=0.2,
+        session_retention_seconds=3600.0,
+        audit_retention_seconds=7200.0,
     ) as worker:
         yield worker
 
@@ -213,6 +218,35 @@ async def test_an_operator_puts_a_parked_run_in_and_web_cannot(
         assert (await web.wait(moved.id, 20)).output == "paid elsewhere"
 
 
+async def test_worker_ends_what_the_audit_keeps_no_longer(
+    site: RoleSite, web: AsyncClient, worker: Worker
+) -> None:
+    await web.update_session("edited", owner="ana", by="ana")
+    with psycopg.connect(site.url, autocommit=True) as past:
+        past.execute(b"UPDATE turnkeeper_session_edits SET created_at = created_at - interval '1 day'")
+
+    async def is_empty() -> bool:
+        return not (await web.session_edits()).edits
+
+    await eventually(is_empty, within=20)
+
+
+async def test_an_operator_erases_a_person_and_web_cannot(
+    site: RoleSite, web: AsyncClient, worker: Worker, model: ScriptedModel
+) -> None:
+    await parked(web, model, "ana")
+    with pytest.raises(ConfigurationError, match="the role in TURNKEEPER_DATABASE_URL may not do this"):
+        await web.erase(session_id="ana", by="ben")
+    settings = load_settings(database_url=site.as_role("operator"), broker_url="memory://")
+    async with AsyncClient(settings=settings, doorbell=worker.bell) as operator:
+        key = await operator.create_api_key("ana", ["runs"])
+        erased = await operator.erase(session_id="ana", by="ben")
+        assert erased.sessions == 1
+        await operator.delete_api_key(key.key.id)
+    with pytest.raises(NotFound):
+        await web.session_info("ana")
+
+
 async def test_workers_in_their_role_see_each_other_die_by_their_locks(
     site: RoleSite, redis_url: str, processes: Processes
 ) -> None:
@@ -249,6 +283,7 @@ FORBIDDEN = {
         "UPDATE turnkeeper_approvals SET arguments_digest = ''",
         "UPDATE turnkeeper_agents SET digest = ''",
         "DELETE FROM turnkeeper_workers",
+        "DELETE FROM turnkeeper_session_edits",
         "INSERT INTO turnkeeper_api_keys (id, tenant, name, scopes, secret_hash, created_at)"
         " VALUES ('k', 't', 'n', '[]', 'h', now())",
         "UPDATE turnkeeper_api_keys SET secret_hash = ''",
@@ -265,7 +300,6 @@ FORBIDDEN = {
     ],
     "operator": [
         "UPDATE turnkeeper_api_keys SET secret_hash = ''",
-        "DELETE FROM turnkeeper_api_keys",
         "UPDATE turnkeeper_turns SET items = '[]'",
         "UPDATE turnkeeper_agents SET digest = ''",
     ],
@@ -276,7 +310,6 @@ FORBIDDEN_TO_ALL = [
     "TRUNCATE turnkeeper_runs",
     "CREATE TABLE public.turnkeeper_more (a int)",
     "CREATE INDEX ON turnkeeper_runs (agent)",
-    "DELETE FROM turnkeeper_session_edits",
     "UPDATE turnkeeper_session_edits SET edited_by = 'nobody'",
     "UPDATE turnkeeper_compatibility SET oldest_code = '9999'",
     "UPDATE turnkeeper_alembic_version SET version_num = '9999'",

@@ -43,7 +43,8 @@ def start(folder: Path, name: str) -> int:
         return 5
     if name.endswith(".target"):
         return 0
-    said = _pairs(unit)
+    instance = name.partition("@")[2].removesuffix(".service")
+    said = [(key, value.replace("%i", instance)) for key, value in _pairs(unit)]
     values = dict(said)
     with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
@@ -65,7 +66,9 @@ def _environment(said: list[tuple[str, str]]) -> dict[str, str]:
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     for key, value in said:
         if key == "EnvironmentFile":
-            environment |= dict(_pairs(Path(value)))
+            file = Path(value.removeprefix("-"))
+            if file.exists() or not value.startswith("-"):
+                environment |= dict(_pairs(file))
         elif key == "Environment":
             environment |= dict(pair.split("=", 1) for pair in shlex.split(value))
     return environment

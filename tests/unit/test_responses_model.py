@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tests.fakes import replies
 from tests.fakes.model_server import ScriptedModel
@@ -290,3 +291,21 @@ async def test_a_client_of_another_class_posts_in_its_own_way(server: ScriptedMo
     assert not DirectPost.fits(client)
     assert not DirectPost.fits(AsyncOpenAI(api_key="k", base_url=server.base_url, default_query={"a": "b"}))
     assert DirectPost.fits(AsyncOpenAI(api_key="k", base_url=server.base_url))
+    assert DirectPost.fits(make_client(load_settings(openai_base_url=server.base_url)))
+
+
+async def test_a_client_with_a_transport_of_its_own_posts_through_it(server: ScriptedModel) -> None:
+    """It may lead through a proxy, or trust somebody else."""
+    seen: list[str] = []
+
+    async def note(request: httpx2.Request) -> None:
+        seen.append(request.url.path)
+
+    transport = DefaultAsyncHttpxClient(event_hooks={"request": [note]})
+    client = AsyncOpenAI(api_key="k", base_url=server.base_url, http_client=transport, max_retries=0)
+    responses = ResponsesModel(client)
+    server.script(replies.text("hi"))
+    await responses.respond(asking())
+    await responses.aclose()
+    await client.close()
+    assert seen == ["/v1/responses"]

@@ -145,6 +145,38 @@ async def test_a_sweep_takes_what_nobody_holds_up_to_the_free_slots(migrated_url
         assert await worker.host.sweep() == 2
 
 
+async def test_a_bell_that_comes_while_a_sweep_fills_the_slots_waits_for_a_free_one(
+    migrated_url: str,
+) -> None:
+    async with (
+        ScriptedModel(answer=echo) as model,
+        running_worker(
+            migrated_url, model, agents=[agent], concurrency=1, delivers=False, starts=False
+        ) as worker,
+    ):
+        runs = await enqueue(worker.client, "a", "b")
+        claimed, go_on, transact = asyncio.Event(), asyncio.Event(), worker.database.transact
+
+        async def late(work, name="", **more):  # type: ignore[no-untyped-def]
+            answer = await transact(work, name, **more)
+            if name == "sweep":
+                claimed.set()
+                await go_on.wait()
+            return answer
+
+        worker.database.transact = late  # type: ignore[method-assign]
+        sweeping = asyncio.create_task(worker.host.sweep())
+        await asyncio.wait_for(claimed.wait(), 10)
+        worker.host.ring(key("b"))
+        assert worker.host.in_work == 0
+        go_on.set()
+        assert await sweeping == 1
+        for run in runs:
+            assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
+
+        assert model.peak_in_flight == 1
+
+
 async def test_a_worker_that_stops_finishes_its_turn_and_leaves_the_calls_to_others(
     migrated_url: str,
 ) -> None:

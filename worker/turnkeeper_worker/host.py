@@ -65,6 +65,8 @@ class Host:
         self._roster = Roster(database, self._presence.process, settings, lambda: self.in_work)
         self.is_stopping = False
         self._sweeping = asyncio.Lock()
+        # slots that a sweep which is under way may fill
+        self._reserved = 0
         self._hurry = asyncio.Event()
 
     @property
@@ -131,7 +133,7 @@ class Host:
             return
         if self.is_stopping:
             self._post.bell.ring(session_key)
-        elif self.in_work >= self._settings.concurrency:
+        elif not self._has_room:
             self._unclaimed[session_key] = None
         else:
             self._claiming.ask(session_key)
@@ -162,12 +164,17 @@ class Host:
                 return 0
             asked_at = time.monotonic()
             claimant = self._claimant()
-            jobs = await self._database.transact(
-                lambda uow: claim_stale(uow, free, claimant), "sweep", is_lasting=False
-            )
-            for job in jobs:
-                self._take(job, asked_at, source="sweep")
-            return len(jobs)
+            self._reserved = free
+            try:
+                jobs = await self._database.transact(
+                    lambda uow: claim_stale(uow, free, claimant), "sweep", is_lasting=False
+                )
+                for job in jobs:
+                    self._take(job, asked_at, source="sweep")
+                return len(jobs)
+            finally:
+                self._reserved = 0
+                self._answer_unclaimed()
 
     async def stop(self, grace_seconds: float) -> None:
         """Let runs stop after their checkpoint; near the end of the grace time release the rest as it is."""
@@ -252,11 +259,18 @@ class Host:
         if session_key in self._rung_again:
             self._rung_again.discard(session_key)
             self._unclaimed[session_key] = None
-        while self._unclaimed and not self.is_stopping and self.in_work < self._settings.concurrency:
+        self._answer_unclaimed()
+        self._count()
+
+    @property
+    def _has_room(self) -> bool:
+        return self.in_work + self._reserved < self._settings.concurrency
+
+    def _answer_unclaimed(self) -> None:
+        while self._unclaimed and not self.is_stopping and self._has_room:
             key = next(iter(self._unclaimed))
             del self._unclaimed[key]
             self.ring(key)
-        self._count()
 
     def _count(self) -> None:
         self._slots = replace(self._slots, used=self.in_work)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai import AsyncOpenAI
 
 from turnkeeper_storage.errors import ConfigurationError
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.tls import https_context
 from turnkeeper_worker.models.base import Model, ModelError, ModelRequest, ModelResponse, OnDelta
 from turnkeeper_worker.models.chat_completions import ChatCompletionsModel
+from turnkeeper_worker.models.direct import PlainTransport
 from turnkeeper_worker.models.responses import ResponsesModel
 
 _MISSING = (
@@ -34,7 +35,7 @@ def make_client(settings: Settings, trust: ssl.SSLContext | None = None) -> Asyn
         base_url=settings.openai_base_url,
         max_retries=0,
         timeout=settings.model_timeout,
-        http_client=DefaultAioHttpClient(verify=trust if trust is not None else True),
+        http_client=PlainTransport(verify=trust if trust is not None else True),
     )
 
 

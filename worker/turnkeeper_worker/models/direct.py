@@ -15,7 +15,7 @@ from urllib.request import getproxies
 import aiohttp
 import httpx2
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from turnkeeper_storage.items import Json
 from turnkeeper_worker.models.base import ModelRequest
@@ -23,6 +23,14 @@ from turnkeeper_worker.models.base import ModelRequest
 CONNECT_TIMEOUT = 10.0
 # bytes of a body from which on it is sent in pieces
 LARGE = 1_000_000
+
+
+class PlainTransport(DefaultAioHttpClient):
+    """The transport of the clients that we make: with no proxy, hook or header of somebody's."""
+
+
+# ours, and what a client makes itself when it is given none
+PLAIN_TRANSPORTS = (PlainTransport.__name__, "AsyncHttpxClientWrapper")
 
 
 class DirectPost:
@@ -40,8 +48,9 @@ class DirectPost:
 
     @staticmethod
     def fits(client: AsyncOpenAI) -> bool:
-        """Whether this client posts as we do: a key that stays, and nothing added to its requests."""
-        return type(client) is AsyncOpenAI and bool(client.api_key) and not client.default_query
+        """Whether this client posts as we do: a key that stays, nothing added, no way of its own to the server."""
+        is_plain = type(client) is AsyncOpenAI and bool(client.api_key) and not client.default_query
+        return is_plain and type(client._client).__name__ in PLAIN_TRANSPORTS
 
     async def post(self, path: str, body: dict[str, Json], request: ModelRequest) -> Json:
         """The JSON that answers the body. Raises openai.APIError and json.JSONDecodeError."""
