@@ -235,7 +235,7 @@ class Checks(Response):
 
 
 class Readiness(Response):
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "degraded", "not_ready"]
     checks: Checks
 
 

@@ -27,13 +27,20 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all parts are there."""
-        return (self.database, self.migrations, self.broker) == (OK, OK, OK)
+        """Whether runs can be accepted, which takes the database alone."""
+        return (self.database, self.migrations) == (OK, OK)
+
+    @property
+    def status(self) -> str:
+        """Either "ready"; or "degraded" while only the broker is away; or "not_ready"."""
+        if not self.is_ready:
+            return "not_ready"
+        return "ready" if self.broker == OK else "degraded"
 
     def as_json(self) -> dict[str, Json]:
         """Plain JSON."""
         checks = {"database": self.database, "migrations": self.migrations, "broker": self.broker}
-        return {"status": "ready" if self.is_ready else "not_ready", "checks": checks}
+        return {"status": self.status, "checks": checks}
 
 
 async def look_around(backend: Backend, timeout: float) -> Readiness:

@@ -62,7 +62,7 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        # whether an enqueue says that its transaction does nothing else
+        # whether enqueues and claims say that their transactions do nothing else
         self.is_all = True
 
     async def enqueue(
@@ -77,7 +77,7 @@ class Desk:
         self, session: str = "s", *, lease_id: str | None = None, crash_limit: int = CRASH_LIMIT
     ) -> Job | None:
         who = claimant(lease_id, crash_limit=crash_limit)
-        return await self.database.transact(lambda uow: claim(uow, key(session), who))
+        return await self.database.transact(lambda uow: claim(uow, key(session), who, is_all=self.is_all))
 
     async def claim_many(self, *names: str) -> ClaimedMany:
         keys = [key(session) for session in names]

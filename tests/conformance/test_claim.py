@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
@@ -16,6 +17,12 @@ from turnkeeper_storage.repositories import sessions
 from turnkeeper_storage.tables import runs
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs.claim import ClaimedMany
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["whole", "part"])
+def is_all(request: pytest.FixtureRequest, desk: Desk) -> None:
+    """As a transaction of its own, which may be one statement, and as a part of one."""
+    desk.is_all = request.param
 
 
 async def test_of_many_claimants_one_wins(desk: Desk) -> None:
@@ -34,7 +41,11 @@ async def test_a_claim_starts_the_head(desk: Desk) -> None:
     assert job.run.id == first.run.id
     assert stored.status is RunStatus.RUNNING
     assert stored.started_at is not None
-    assert [event.type for event in await desk.events(stored)] == [EventType.QUEUED, EventType.STARTED]
+    assert stored == replace(job.run, started_at=stored.started_at)
+    told = await desk.events(stored)
+    assert [event.type for event in told] == [EventType.QUEUED, EventType.STARTED]
+    assert told[1].data == {"turn": 1, "epoch": job.lease.epoch}
+    assert stored.next_event == told[1].n + 1
 
 
 async def test_a_claim_of_nothing_changes_nothing_but_the_epoch(desk: Desk) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import pytest
-from sqlalchemy import text
 
 from tests.conformance.desk import CRASH_LIMIT, LEASE_SECONDS, Desk
-from tests.fakes.wait import eventually
+from tests.conformance.waiting import behind
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import LeaseLost
 from turnkeeper_storage.items import user_message
 from turnkeeper_storage.model import EventType, Lease, Merged, Run, RunStatus, ToolCall, Turn, Usage
-from turnkeeper_storage.repositories import sessions
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import settling
 from turnkeeper_storage.verbs.adding import intend
@@ -108,24 +105,13 @@ async def test_an_end_that_waited_for_the_session_goes_by_the_run_as_it_is_then(
     await desk.enqueue("waited for")
     job = await desk.take("waited for")
     run = job.run
-    async with asyncio.timeout(20):
-        locked, blocked = asyncio.Event(), asyncio.Event()
 
-        async def tell(uow: UnitOfWork) -> None:
-            session = await sessions.lock(uow, run.session_key)
-            assert session is not None
-            locked.set()
-            await blocked.wait()
-            told = [(EventType.TURN_RESTARTED, {"turn": 1})]
-            await settling.report(uow, run, told, {"cancel_requested": True})
+    async def tell(uow: UnitOfWork) -> None:
+        told = [(EventType.TURN_RESTARTED, {"turn": 1})]
+        await settling.report(uow, run, told, {"cancel_requested": True})
 
-        telling = asyncio.create_task(database.transact(tell))
-        await locked.wait()
-        ending = asyncio.create_task(desk.finish(job))
-        await eventually(lambda: database.read(_waits_for_a_lock))
-        blocked.set()
-        await telling
-        assert (await ending).next is None
+    finished = await behind(database, run.session_key, tell, lambda: desk.finish(job))
+    assert finished.next is None
     ended = await desk.run(run)
     assert (ended.status, ended.cancel_requested) == (RunStatus.COMPLETED, True)
     told = await desk.events(run)
@@ -136,11 +122,3 @@ async def test_an_end_that_waited_for_the_session_goes_by_the_run_as_it_is_then(
         EventType.COMPLETED,
     ]
     await database.aclose()
-
-
-async def _waits_for_a_lock(uow: UnitOfWork) -> bool:
-    asked = text(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        " AND wait_event_type = 'Lock')"
-    )
-    return bool((await uow.execute(asked)).scalar_one())

@@ -121,7 +121,7 @@ class SimWorker:
         if key in self.works:
             return False
         claimant = self.claimant()
-        job = await self._commit(lambda uow: claim(uow, key, claimant))
+        job = await self._commit(lambda uow: claim(uow, key, claimant, is_all=True))
         if job is not None:
             await self._take(job)
         return job is not None

@@ -51,6 +51,14 @@ async def test_a_database_that_is_not_migrated_is_not_ready(sqlite_url: str) -> 
     }
 
 
+async def test_a_process_whose_broker_is_away_still_accepts_runs_and_says_so(migrated_url: str) -> None:
+    answer = await looked(load_settings(database_url=migrated_url, broker_url="redis://127.0.0.1:9/0"))
+    told = answer.json()
+    assert (answer.status_code, told["status"]) == (200, "degraded")
+    assert told["checks"].pop("broker").startswith("does not answer")
+    assert told["checks"] == {"database": "ok", "migrations": "ok"}
+
+
 async def test_what_does_not_answer_is_named_without_where_it_is(sqlite_url: str) -> None:
     settings = load_settings(
         database_url="postgresql://ana:geheim@127.0.0.1:9/nothing", broker_url="redis://:geheim@127.0.0.1:9/0"

@@ -90,7 +90,7 @@ class Claiming:
         claimant = self._claimant()
 
         async def once(uow: UnitOfWork) -> Job | None:
-            return await claim(uow, key, claimant)
+            return await claim(uow, key, claimant, is_all=True)
 
         job: Job | None = None
         asked_at = time.monotonic()

@@ -53,12 +53,12 @@ def health_router(client: AsyncClient) -> APIRouter:
         "/readyz",
         responses={
             **documented(*ANYWHERE),
-            **described(Readiness, "All is there."),
-            **described(Readiness, "Something is not there; `checks` says what.", 503),
+            **described(Readiness, "All is there, or `degraded`: only the broker is away."),
+            **described(Readiness, "No run can be accepted; `checks` says what is not there.", 503),
         },
     )
     async def readyz() -> Response:
-        """Whether the database answers and is migrated, and the broker takes wake-ups."""
+        """Whether the database answers and is migrated; told as well is whether the broker takes wake-ups."""
         found = await doctor.look()
         return written(found.as_json(), 200 if found.is_ready else 503)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
-    Row,
     and_,
     bindparam,
     case,
@@ -52,7 +51,7 @@ class Claimed:
 # A claim whose answer was lost is asked for again with the same lease_id: it takes again what it took, and
 # that is no take-over, so that one crash is not counted twice.
 MINE = and_(S.lease_id.is_not(None), S.lease_id == _LEASE)
-_LEASE_VALUES = {
+LEASE_VALUES = {
     "epoch": S.epoch + 1,
     "lease_id": _LEASE,
     "lease_owner": bindparam("b_owner"),
@@ -62,13 +61,13 @@ _LEASE_VALUES = {
 _CLAIM = (
     update(sessions)
     .where(S.session_key == _KEY, or_(FREE, MINE))
-    .values(_LEASE_VALUES)
+    .values(LEASE_VALUES)
     .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
 _CLAIM_MANY = (
     update(sessions)
     .where(among(S.session_key, "b_keys"))
-    .values(_LEASE_VALUES)
+    .values(LEASE_VALUES)
     .returning(S.session_key, S.epoch, S.tenant, S.id, S.taken_over, S.store, S.suspect)
 )
 
@@ -77,7 +76,7 @@ async def claim(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: f
     """Take the lease when it is free or over (PROTOCOL 2.3a); None when another has it."""
     values = {"b_key": key, "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     row = (await uow.execute(_CLAIM, values)).one_or_none()
-    return None if row is None else _claimed(row, lease_id)
+    return None if row is None else claimed(row, lease_id)
 
 
 async def claim_these(
@@ -88,15 +87,16 @@ async def claim_these(
         return []
     values = {"b_keys": list(keys), "b_lease_id": lease_id, "b_owner": owner, "b_seconds": seconds}
     rows = await uow.execute(_CLAIM_MANY, values)
-    found = {row[0]: _claimed(row, lease_id) for row in rows}
+    found = {row[0]: claimed(row, lease_id) for row in rows}
     return [found[key] for key in keys if key in found]
 
 
-def _claimed(row: Row[*tuple[Any, ...]], lease_id: str) -> Claimed:
+def claimed(row: Sequence[Any], lease_id: str) -> Claimed:
+    """What a statement that takes a lease returns: key, epoch, tenant, id, taken over, store, suspect."""
     return Claimed(Lease(row[0], row[1], lease_id), row[2], row[3], bool(row[4]), row[5], row[6])
 
 
-_SEIZE = update(sessions).where(S.session_key == _KEY).values(_LEASE_VALUES).returning(S.epoch)
+_SEIZE = update(sessions).where(S.session_key == _KEY).values(LEASE_VALUES).returning(S.epoch)
 
 
 async def seize(uow: UnitOfWork, key: str, lease_id: str, owner: str, seconds: float) -> Lease:

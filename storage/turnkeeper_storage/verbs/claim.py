@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, case, func, null, update
 
 from turnkeeper_storage.model import Event, Lease, Run, RunStatus
-from turnkeeper_storage.repositories import events, leases, runs, unheld
+from turnkeeper_storage.repositories import claiming, events, leases, runs, unheld
 from turnkeeper_storage.repositories.leases import Claimed
 from turnkeeper_storage.sql_types import now
 from turnkeeper_storage.tables import runs as runs_table
@@ -52,11 +52,19 @@ class Job:
     is_taken_over: bool = False
 
 
-async def claim(uow: UnitOfWork, key: str, claimant: Claimant) -> Job | None:
+async def claim(uow: UnitOfWork, key: str, claimant: Claimant, *, is_all: bool = False) -> Job | None:
     """Take one session and start its head; None when it is leased, parked, empty or unknown.
 
-    None as well when its head is a suspect: only a sweep takes those, for it knows of the others.
+    None as well when its head is a suspect: only a sweep takes those, for it knows of the others. `is_all`:
+    the transaction does nothing else, so that one statement may be all of it.
     """
+    if is_all:
+        started = await claiming.claim_queued(
+            uow, key, claimant.lease_id, claimant.owner, claimant.lease_seconds
+        )
+        if started is not None:
+            taken = started.claimed
+            return Job(taken.lease, started.run, store=taken.store, is_taken_over=taken.taken_over)
     claimed = await leases.claim(uow, key, claimant.lease_id, claimant.owner, claimant.lease_seconds)
     if claimed is None:
         return None

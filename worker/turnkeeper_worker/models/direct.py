@@ -48,7 +48,7 @@ class DirectPost:
 
     @staticmethod
     def fits(client: AsyncOpenAI) -> bool:
-        """Whether this client posts as we do: a key that stays, nothing added, no way of its own to the server."""
+        """Whether this client posts as we do: a key that stays, nothing added, no transport of its own."""
         is_plain = type(client) is AsyncOpenAI and bool(client.api_key) and not client.default_query
         return is_plain and type(client._client).__name__ in PLAIN_TRANSPORTS
 
