@@ -101,15 +101,17 @@ class Following:
                 return found
 
     async def _until_settled(self, key: str, run_id: str, deadline: float | None, timeout: float) -> None:
-        status = await self._status(key, run_id)
-        if _is_settled(status):
-            return
+        status: RunStatus | None = None
         patience = Patience(LAST_POLL)
         with self._feed(run_id, deltas=False) as feed:
+            # one that is on its way has us look once it is there: a look before that would be one for nothing
+            if not feed.is_on_its_way:
+                status = await self._status(key, run_id)
             try:
                 async with asyncio.timeout_at(deadline):
-                    while not _is_settled(status):
-                        has_news = await feed.wait(patience.seconds(is_live=feed.is_live))
+                    while status is None or not _is_settled(status):
+                        seconds = patience.seconds(is_live=feed.is_live)
+                        has_news = await feed.wait(seconds if status else min(seconds, LAST_POLL))
                         must_look, newest, _ = feed.take()
                         if newest:
                             patience.heard()
@@ -120,7 +122,9 @@ class Following:
                             continue
                         status = await self._status(key, run_id)
             except TimeoutError:
-                raise WaitTimeout(run_id, status.value, timeout) from None
+                status = status or await self._status(key, run_id)
+                if not _is_settled(status):
+                    raise WaitTimeout(run_id, status.value, timeout) from None
 
     @contextlib.contextmanager
     def _feed(self, run_id: str, *, deltas: bool) -> Iterator[Feed]:

@@ -55,6 +55,11 @@ class Feed:
         # of the newest event that was heard of: whether the run stands still with it; None: unknown
         self.settles: bool | None = None
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether it asks its follower to look very soon: it is not live yet, and Redis is there."""
+        return not self.is_live and self._hub is not None and self._hub.is_connected
+
     async def wait(self, seconds: float | None) -> bool:
         """Whether something was heard within so many seconds; None for as long as it takes."""
         with contextlib.suppress(TimeoutError):
@@ -133,6 +138,11 @@ class Hub:
         if self._task is None:
             self._task = asyncio.create_task(self._serve(), name="turnkeeper-hub")
         return feed
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis was there a moment ago."""
+        return self._wire is not None
 
     def leave(self, feed: Feed) -> None:
         """Drop a feed; the channel is left with its last one."""
