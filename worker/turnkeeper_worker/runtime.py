@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,6 +91,8 @@ class Runtime:
                 RuntimeError
             ):  # the loop is closing: the sweeper of another worker sees it
                 loop.call_soon_threadsafe(host.ring_all, session_keys)
+                # let the loop's thread have the interpreter at once, not when this one's turn is over
+                time.sleep(0)
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """Run a coroutine on the loop from another thread. Raises what it raises, or TimeoutError."""
