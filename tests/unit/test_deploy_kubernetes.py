@@ -108,9 +108,10 @@ async def test_the_probes_ask_routes_that_there_are(migrated_sqlite: str) -> Non
     # a database that is away must not have every process started anew
     assert probes["livenessProbe"]["path"] == "/livez"
     assert probes["readinessProbe"]["path"] == "/readyz"
-    (port,) = container["ports"]
-    assert port["name"] == "http"
-    assert str(port["containerPort"]) in container["args"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert str(ports["http"]) in container["args"]
+    settings = of("ConfigMap", "turnkeeper-settings")["data"]
+    assert str(ports["metrics"]) == settings["TURNKEEPER_METRICS_PORT"]
     assert of("Service", "turnkeeper-api")["spec"]["ports"][0]["targetPort"] == "http"
 
 
