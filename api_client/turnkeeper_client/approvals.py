@@ -160,7 +160,8 @@ class AsyncApprovals:
         database = await self._backend.database()
         since = tracing.now()
         decided = await database.transact(
-            lambda uow: decide_verb.decide(uow, key, approval_id, self.tenant, decision), "decide"
+            lambda uow: decide_verb.decide(uow, key, approval_id, self.tenant, decision, is_all=True),
+            "decide",
         )
         tracing.decided(decided.approval, decided.run, since, lost_to=decided.conflict)
         if decided.wake:

@@ -64,7 +64,7 @@ def _numbered(writes: Sequence[Write | Change]) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _joined(statements: tuple[Statement, ...]) -> Executable:
-    *first, last = [_renamed(statement, place) for place, statement in enumerate(statements)]
+    *first, last = [renamed(statement, place) for place, statement in enumerate(statements)]
     whole: Executable = last.add_cte(*(one.cte(f"write_{place}") for place, one in enumerate(first)))
     return whole
 
@@ -102,7 +102,7 @@ def counted(statement: Update) -> Update:
 
 @lru_cache(maxsize=64)
 def _guarded(statements: tuple[Statement, ...]) -> Executable:
-    guard, *updates = [_renamed(statement, place) for place, statement in enumerate(statements)]
+    guard, *updates = [renamed(statement, place) for place, statement in enumerate(statements)]
     held = guard.cte("guard")
     there = exists(select(held.c.changed))
     parts = [
@@ -114,14 +114,16 @@ def _guarded(statements: tuple[Statement, ...]) -> Executable:
 
 @lru_cache(maxsize=64)
 def _paired(guard: Update, change: Update) -> Executable:
-    held = _renamed(guard, 0).cte("guard")
-    done = _renamed(counted(change), 1).where(exists(select(held))).cte("change")
+    held = renamed(guard, 0).cte("guard")
+    done = renamed(counted(change), 1).where(exists(select(held))).cte("change")
     columns = (done.c.changed, *held.c, *(column for column in done.c if column is not done.c.changed))
     named = (column.label(f"column_{place}") for place, column in enumerate(columns))
     return select(*named).select_from(held.outerjoin(done, true()))
 
 
-def _renamed(statement: S, place: int) -> S:
+def renamed(statement: S, place: int) -> S:
+    """The statement with the names of its parameters behind a number, so that others can stand beside it."""
+
     def rename(parameter: BindParameter[Any]) -> None:
         parameter.key = f"{place}_{parameter.key}"
 

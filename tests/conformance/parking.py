@@ -148,7 +148,7 @@ class Parking(Desk):
 
     async def decide(self, approval: Approval, decision: Decision, *, tenant: str = TENANT) -> Decided:
         return await self.database.transact(
-            lambda uow: decide(uow, approval.session_key, approval.id, tenant, decision)
+            lambda uow: decide(uow, approval.session_key, approval.id, tenant, decision, is_all=self.is_all)
         )
 
     async def expire(self, approval: Approval) -> Decided:

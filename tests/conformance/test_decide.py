@@ -24,6 +24,12 @@ from turnkeeper_storage.model import (
 from turnkeeper_storage.verbs.decide import Decided
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["whole", "part"])
+def is_all(request: pytest.FixtureRequest, parking: Parking) -> None:
+    """As a transaction of its own, of which one statement may write all, and as a part of one."""
+    parking.is_all = request.param
+
+
 async def test_an_approval_plans_the_call_and_queues_the_run_in_its_old_place(parking: Parking) -> None:
     parked = await parking.parked()
     await parking.enqueue()

@@ -126,8 +126,8 @@ def _cancel_without_wake() -> None:
 
     wake, decide = settling.wake, deciding.decide
 
-    async def unheard(*given: Any) -> Any:
-        return replace(await decide(*given), wake=False)
+    async def unheard(*given: Any, **more: Any) -> Any:
+        return replace(await decide(*given, **more), wake=False)
 
     _set(deciding, "decide", unheard)
 
@@ -141,7 +141,7 @@ def _cancel_without_wake() -> None:
 def _no_compare_and_set() -> None:
     from turnkeeper_storage import approvals as rules
     from turnkeeper_storage.model import ApprovalStatus
-    from turnkeeper_storage.repositories import approvals
+    from turnkeeper_storage.repositories import approvals, deciding
     from turnkeeper_storage.tables import approvals as table
 
     judge = rules.decide
@@ -154,6 +154,10 @@ def _no_compare_and_set() -> None:
         await uow.execute(update(table).where(here).values(status=decided.status.value))
         return decided
 
+    async def look_closer(*given: Any) -> None:
+        return None
+
+    _set(deciding, "decide_last", look_closer)
     _set(rules, "decide", anew)
     _set(approvals, "decide", write)
 

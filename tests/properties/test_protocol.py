@@ -381,7 +381,9 @@ class Protocol(RuleBasedStateMachine):
             kind = DecisionKind.APPROVE if approve else DecisionKind.REJECT
             said = Decision(kind, "ana", sticky=sticky)
         session = approval.session_key
-        self.rang(self.commit(lambda uow: decide(uow, session, approval.id, TENANT, said), twice=twice))
+        self.rang(
+            self.commit(lambda uow: decide(uow, session, approval.id, TENANT, said, is_all=True), twice=twice)
+        )
 
     def rang(self, decided: Decided) -> None:
         if decided.wake:

@@ -240,7 +240,7 @@ async def _decide(runtime: Runtime, key: str, approval_id: str, tenant: str, dec
         await check_edit(runtime.database, key, approval_id, tenant, decision.arguments)
     since = tracing.now()
     decided = await runtime.database.transact(
-        lambda uow: decide(uow, key, approval_id, tenant, decision), "decide"
+        lambda uow: decide(uow, key, approval_id, tenant, decision, is_all=True), "decide"
     )
     tracing.decided(decided.approval, decided.run, since, lost_to=decided.conflict)
     return decided

@@ -253,7 +253,7 @@ _DECIDE = (
     )
     .returning(A.decided_at)
 )
-_DECIDE_IN_TIME = _DECIDE.where(_IN_TIME)
+DECIDE_IN_TIME = _DECIDE.where(_IN_TIME)
 
 
 async def decide(uow: UnitOfWork, decided: Approval, *, in_time: bool) -> Approval | None:
@@ -261,7 +261,14 @@ async def decide(uow: UnitOfWork, decided: Approval, *, in_time: bool) -> Approv
 
     `in_time`: only while it has not expired. None when it was not to be written.
     """
-    values = {
+    statement = DECIDE_IN_TIME if in_time else _DECIDE
+    row = (await uow.execute(statement, decision_values(decided))).one_or_none()
+    return None if row is None else replace(decided, decided_at=row[0], available=False, overdue=False)
+
+
+def decision_values(decided: Approval) -> dict[str, Any]:
+    """What `DECIDE_IN_TIME` writes."""
+    return {
         "b_key": decided.session_key,
         "b_id": decided.id,
         "b_status": decided.status.value,
@@ -271,8 +278,6 @@ async def decide(uow: UnitOfWork, decided: Approval, *, in_time: bool) -> Approv
         "b_outcome": decided.outcome,
         "b_sticky": decided.sticky,
     }
-    row = (await uow.execute(_DECIDE_IN_TIME if in_time else _DECIDE, values)).one_or_none()
-    return None if row is None else replace(decided, decided_at=row[0], available=False, overdue=False)
 
 
 async def cancel_pending(uow: UnitOfWork, key: str, run_id: str) -> list[Approval]:

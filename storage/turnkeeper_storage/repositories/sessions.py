@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,16 +127,16 @@ async def give_seq_back(uow: UnitOfWork, key: str) -> None:
     await uow.execute(_GIVE_SEQ_BACK, {"b_key": key})
 
 
-_LOCK = select(S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run, S.epoch, S.hooked).where(
-    S.session_key == _KEY
-)
+# in the order of the frozen value's fields
+SESSION = (S.session_key, S.tenant, S.id, S.store, and_(~_FREE), S.parked_run, S.epoch, S.hooked)
+_LOCK = select(*SESSION).where(S.session_key == _KEY)
 _LOCK_FOR_UPDATE = _LOCK.with_for_update(key_share=True)
 
 
 async def lock(uow: UnitOfWork, key: str) -> SessionRow | None:
     """Lock the session's row and read it; None when there is no such session."""
     row = (await uow.execute(_LOCK_FOR_UPDATE, {"b_key": key})).one_or_none()
-    return None if row is None else _as_session(row)
+    return None if row is None else as_session(row)
 
 
 async def find(uow: UnitOfWork, key: str, tenant: str) -> SessionRow | None:
@@ -143,10 +144,11 @@ async def find(uow: UnitOfWork, key: str, tenant: str) -> SessionRow | None:
     row = (
         await uow.execute(_LOCK.where(S.tenant == bindparam("b_tenant")), {"b_key": key, "b_tenant": tenant})
     ).one_or_none()
-    return None if row is None else _as_session(row)
+    return None if row is None else as_session(row)
 
 
-def _as_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
+def as_session(row: Sequence[Any]) -> SessionRow:
+    """The frozen value of the columns of `SESSION`."""
     return SessionRow(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6], bool(row[7]))
 
 
@@ -175,7 +177,7 @@ async def name_store(uow: UnitOfWork, key: str, store: str) -> None:
 _UNPARK = update(sessions).where(S.session_key == _KEY).values(parked_run=None)
 
 
-_UNPARK_RUNNABLE = (
+UNPARK_RUNNABLE = (
     update(sessions)
     .where(S.session_key == _KEY)
     .values(parked_run=None, runnable_since=func.coalesce(S.runnable_since, now()))
@@ -184,7 +186,7 @@ _UNPARK_RUNNABLE = (
 
 async def unpark_runnable(uow: UnitOfWork, key: str) -> None:
     """The run that was parked in the session can go on; under the row's lock."""
-    await uow.later(_UNPARK_RUNNABLE, {"b_key": key})
+    await uow.later(UNPARK_RUNNABLE, {"b_key": key})
 
 
 async def unpark(uow: UnitOfWork, key: str) -> None:

@@ -226,7 +226,7 @@ _AWAIT = {
     )
 }
 # by whether that settles the call: else it is run, and has not ended
-_DECIDE = {
+DECIDE = {
     settles: _ONE.where(_is_one_of(CallStatus.AWAITING, CallStatus.IN_DOUBT)).values(
         status=bindparam("b_status"), output=bindparam("b_output"), ended_at=ended
     )
@@ -258,12 +258,15 @@ async def decide_call(
     uow: UnitOfWork, key: str, run_id: str, call: ToolCall, *, edited: str | None = None
 ) -> None:
     """Write what a decision made of a call: its status and output, and `edited` arguments."""
-    values = _one(key, run_id, call.call_id)
-    written = {"b_status": call.status.value, "b_output": call.output}
-    await uow.later(_DECIDE[call.is_settled], values | written)
+    await uow.later(DECIDE[call.is_settled], decision_values(key, run_id, call))
     if edited is not None:
         edit = {"b_arguments": edited, "b_digest": digest([call.name, edited])}
-        await uow.later(_EDIT, values | edit)
+        await uow.later(_EDIT, _one(key, run_id, call.call_id) | edit)
+
+
+def decision_values(key: str, run_id: str, call: ToolCall) -> dict[str, object]:
+    """What `DECIDE` writes."""
+    return _one(key, run_id, call.call_id) | {"b_status": call.status.value, "b_output": call.output}
 
 
 async def close_calls(uow: UnitOfWork, key: str, run_id: str, calls: Sequence[ToolCall]) -> None:

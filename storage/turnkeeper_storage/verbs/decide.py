@@ -9,7 +9,8 @@ from turnkeeper_storage.approvals import Applied, Decision, DecisionKind, Refuse
 from turnkeeper_storage.errors import NotFound
 from turnkeeper_storage.items import Json
 from turnkeeper_storage.model import Approval, ApprovalStatus, EventType, Run, RunStatus, ToolCall
-from turnkeeper_storage.repositories import approvals, decidable, sessions, turns
+from turnkeeper_storage.repositories import approvals, decidable, deciding, sessions, turns
+from turnkeeper_storage.repositories.decidable import Decidable
 from turnkeeper_storage.repositories.sessions import SessionRow
 from turnkeeper_storage.unit_of_work import UnitOfWork
 from turnkeeper_storage.verbs import settling
@@ -47,22 +48,22 @@ class Standing:
         return Decided(self.approval, self.run, wake)
 
 
-async def decide(uow: UnitOfWork, key: str, approval_id: str, tenant: str, decision: Decision) -> Decided:
+async def decide(
+    uow: UnitOfWork, key: str, approval_id: str, tenant: str, decision: Decision, *, is_all: bool = False
+) -> Decided:
     """Decide an approval of this tenant; the last open one of its run queues the run again, in its old place.
 
     The same decision again is answered as before. One that lost is told with `conflict`; one that comes after
-    the approval's time performs the expiry here. Raises NotFound, and InvalidInput when it does not fit.
+    the approval's time performs the expiry here. `is_all`: the transaction does nothing else, so that one
+    statement may be all that is written. Raises NotFound, and InvalidInput when it does not fit.
     """
     rules.check_decision(decision)
+    if is_all:
+        at_once = await _decide_at_once(uow, key, approval_id, tenant, decision)
+        if at_once is not None:
+            return at_once
     found = await lock(uow, key, approval_id, tenant)
-    verdict = rules.decide(
-        found.approval,
-        found.run,
-        found.call,
-        decision,
-        is_expired=found.approval.overdue,
-        is_available=found.approval.available,
-    )
+    verdict = _judged(found, decision)
     match verdict:
         case Repeated():
             return found.as_it_is
@@ -76,6 +77,37 @@ async def decide(uow: UnitOfWork, key: str, approval_id: str, tenant: str, decis
                 expired = await write_expiry(uow, found)
                 return replace(expired, conflict=ApprovalStatus.EXPIRED.value)
             return written
+
+
+async def _decide_at_once(
+    uow: UnitOfWork, key: str, approval_id: str, tenant: str, decision: Decision
+) -> Decided | None:
+    """A decision that queues the run and changes nothing else; None when it is no such one."""
+    found = await decidable.look(uow, key, approval_id, tenant)
+    if found is None or found.others or decision.sticky or found.session.parked_run != found.run.id:
+        return None
+    verdict = _judged(found, decision)
+    if not isinstance(verdict, Applied) or verdict.cancels or verdict.arguments is not None:
+        return None
+    after = _decided(found.approval, verdict, decision)
+    call = settling.decided_call(found.call, verdict)
+    _, data = settling.decided_event(after)
+    written = await deciding.decide_last(uow, after, found.run, call, data)
+    if written is None:
+        return None
+    approval, run, is_leased = written
+    return Decided(approval, run, wake=not is_leased)
+
+
+def _judged(found: Standing | Decidable, decision: Decision) -> Applied | Repeated | Refused:
+    return rules.decide(
+        found.approval,
+        found.run,
+        found.call,
+        decision,
+        is_expired=found.approval.overdue,
+        is_available=found.approval.available,
+    )
 
 
 async def lock(uow: UnitOfWork, key: str, approval_id: str, tenant: str | None) -> Standing:

@@ -51,9 +51,14 @@ async def report(
 
 
 async def write_call(uow: UnitOfWork, approval: Approval, call: ToolCall, applied: Applied) -> None:
-    """What a decision made of the call."""
-    after = replace(call, status=applied.call_status, output=applied.call_output)
+    """Write what a decision made of the call."""
+    after = decided_call(call, applied)
     await turns.decide_call(uow, approval.session_key, approval.run_id, after, edited=applied.arguments)
+
+
+def decided_call(call: ToolCall, applied: Applied) -> ToolCall:
+    """What a decision made of the call."""
+    return replace(call, status=applied.call_status, output=applied.call_output)
 
 
 async def end_waiting(
