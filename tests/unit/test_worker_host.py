@@ -167,6 +167,7 @@ async def test_a_bell_that_comes_while_a_sweep_fills_the_slots_waits_for_a_free_
         worker.database.transact = late  # type: ignore[method-assign]
         sweeping = asyncio.create_task(worker.host.sweep())
         await asyncio.wait_for(claimed.wait(), 10)
+        worker.host.ring(key("a"))
         worker.host.ring(key("b"))
         assert worker.host.in_work == 0
         go_on.set()
@@ -175,6 +176,16 @@ async def test_a_bell_that_comes_while_a_sweep_fills_the_slots_waits_for_a_free_
             assert (await worker.client.wait(run, 10)).status is RunStatus.COMPLETED
 
         assert model.peak_in_flight == 1
+        # the bell for the one that the sweep took was answered by it
+        assert await epochs(worker, "a", "b") == [1, 1]
+
+
+async def epochs(worker: Worker, *names: str) -> list[int]:
+    async def look(uow: UnitOfWork) -> list[int]:
+        found = [await sessions.lock(uow, key(name)) for name in names]
+        return [row.epoch for row in found if row is not None]
+
+    return await worker.database.transact(look)
 
 
 async def test_a_worker_that_stops_finishes_its_turn_and_leaves_the_calls_to_others(

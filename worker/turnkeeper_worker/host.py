@@ -171,6 +171,8 @@ class Host:
                 )
                 for job in jobs:
                     self._take(job, asked_at, source="sweep")
+                    # whatever was rung for meanwhile: the release that is to come sees it
+                    self._unclaimed.pop(job.lease.session_key, None)
                 return len(jobs)
             finally:
                 self._reserved = 0
