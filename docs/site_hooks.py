@@ -27,6 +27,11 @@ BROUGHT_IN = {
     "SECURITY.md": "threat-model.md",
     "deploy/README.md": "deploy.md",
 }
+# plots that a page shows, where `make bench` leaves them
+PLOTS = {
+    plot.relative_to(ROOT).as_posix(): f"images/results/{plot.name}"
+    for plot in sorted((ROOT / "benchmarks/results").glob("*.svg"))
+}
 HOME = {at: source for source, at in BROUGHT_IN.items()}
 # a fence with its text, or the target of a link or a picture
 FENCE_OR_LINK = re.compile(r"(?ms)^```.*?^```$|(?<=\]\()([^)\s]+)(?=\))")
@@ -38,6 +43,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, at in BROUGHT_IN.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, at, content=text))
+    for source, at in PLOTS.items():
+        files.append(File.generated(config, at, abs_src_path=str(ROOT / source)))
     pages = {file.src_uri: _title(file.content_string) for file in files.documentation_pages()}
     config.nav = _spelled_out(config.nav or [], pages)
     return files
@@ -83,7 +90,9 @@ def _led(target: str, source: str, here: str, source_url: str) -> str:
         return target
     there = posixpath.normpath(posixpath.join(posixpath.dirname(source), parts.path))
     anchor = f"#{parts.fragment}" if parts.fragment else ""
-    at = BROUGHT_IN.get(there) or (there.removeprefix("docs/") if there.startswith("docs/") else None)
+    at = (BROUGHT_IN | PLOTS).get(there) or (
+        there.removeprefix("docs/") if there.startswith("docs/") else None
+    )
     if at is None or at.endswith(".py"):
         return f"{source_url}/{there}{anchor}"
     return posixpath.relpath(at, posixpath.dirname(here) or ".") + anchor
