@@ -20,6 +20,7 @@ from turnkeeper_storage.doorbell import WAKE_TASK
 from turnkeeper_storage.errors import ConfigurationError, TurnkeeperError
 from turnkeeper_worker.bell_strategy import bell_strategy
 from turnkeeper_worker.ingest import add_ingest_tasks
+from turnkeeper_worker.message_logs import hide_contents
 from turnkeeper_worker.runtime import Runtime
 from turnkeeper_worker.slots import QueueChange
 
@@ -149,6 +150,7 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         except (TurnkeeperError, TimeoutError) as error:
             log.critical("the worker cannot start: %s", error)
             raise SystemExit(1) from None
+        hide_contents()
         settle_process()
         log.info("Turnkeeper works on: %s", ", ".join(sorted(self.app.agents)))
 
