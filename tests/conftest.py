@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 
 from tests import mutants
 from tests.fakes import databases
+from tests.fakes.database_pool import DatabasePool
 from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
 
@@ -133,11 +134,20 @@ def postgres_template(postgres_server_url: str) -> Iterator[str]:
         yield databases.database_name(url)
 
 
+@pytest.fixture(scope="session")
+def postgres_pool(postgres_server_url: str, postgres_template: str) -> Iterator[DatabasePool]:
+    """Migrated databases that tests take after each other."""
+    pool = DatabasePool(postgres_server_url, postgres_template)
+    yield pool
+    pool.close()
+
+
 @pytest.fixture
-def migrated_postgres(postgres_server_url: str, postgres_template: str) -> Iterator[str]:
-    """A migrated PostgreSQL database, `postgresql://…`, dropped after the test."""
-    with databases.postgres_database(postgres_server_url, template=postgres_template) as url:
-        yield url
+def migrated_postgres(postgres_pool: DatabasePool) -> Iterator[str]:
+    """A migrated PostgreSQL database without rows, `postgresql://…`, of the test's own until it ends."""
+    url = postgres_pool.take()
+    yield url
+    postgres_pool.give_back(url)
 
 
 @pytest.fixture
