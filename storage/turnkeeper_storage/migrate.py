@@ -11,12 +11,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -160,27 +156,10 @@ def _refuse(standing: Standing) -> None:
     raise SchemaMismatch(standing.revision, HEAD, "run `turnkeeper migrate`")
 
 
-def alembic_config(connection: Connection, schema: str | None = None, *, online: bool = False) -> Config:
-    """What Alembic's commands need to work with our migrations on this connection.
+def _known() -> frozenset[str]:
+    from turnkeeper_storage.revisions import known_revisions
 
-    `online`: each migration commits by itself, and indexes are built outside of transactions (PostgreSQL);
-    the connection must be in none.
-    """
-    config = _config()
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = schema
-    config.attributes["online"] = online
-    return config
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
-
-
-def _known() -> set[str]:
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return known_revisions()
 
 
 async def _in_turn(attempt: Callable[[], Awaitable[bool]]) -> None:
@@ -232,13 +211,19 @@ def _upgrade_online(connection: Connection, schema: str | None, revision: str) -
         _make_schema(connection, schema)
     if not is_new:
         connection.rollback()
-    command.upgrade(alembic_config(connection, schema, online=not is_new), revision)
+    _upgrade_to(connection, schema, revision, online=not is_new)
     connection.commit()
 
 
 def _upgrade(connection: Connection, schema: str | None, revision: str) -> None:
     _make_schema(connection, schema)
-    command.upgrade(alembic_config(connection, schema), revision)
+    _upgrade_to(connection, schema, revision)
+
+
+def _upgrade_to(connection: Connection, schema: str | None, revision: str, *, online: bool = False) -> None:
+    from turnkeeper_storage.revisions import upgrade_to
+
+    upgrade_to(connection, schema, revision, online=online)
 
 
 def _make_schema(connection: Connection, schema: str | None) -> None:
@@ -278,7 +263,6 @@ __all__ = [
     "HEAD",
     "VERSION_TABLE",
     "Standing",
-    "alembic_config",
     "check_schema",
     "current_revision",
     "ensure_tables",

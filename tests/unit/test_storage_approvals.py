@@ -23,7 +23,7 @@ from turnkeeper_storage.approvals import (
 )
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.errors import InvalidInput
-from turnkeeper_storage.migrate import alembic_config, check_schema, current_revision, upgrade_async
+from turnkeeper_storage.migrate import check_schema, current_revision, upgrade_async
 from turnkeeper_storage.model import (
     Approval,
     ApprovalReason,
@@ -36,6 +36,7 @@ from turnkeeper_storage.model import (
 )
 from turnkeeper_storage.outputs import CANCELLED_TEXT, UNKNOWN_TEXT, close, output_item, outputs_of
 from turnkeeper_storage.repositories import approvals, runs, turns
+from turnkeeper_storage.revisions import alembic_config
 from turnkeeper_storage.run_state import UPCASTERS, RunState, known_versions, upcast
 from turnkeeper_storage.transitions import CancelEffect, decide_cancel
 

@@ -20,7 +20,6 @@ from turnkeeper_storage.migrate import (
     HEAD,
     VERSION_TABLE,
     Standing,
-    alembic_config,
     check_schema,
     current_revision,
     ensure_tables,
@@ -28,6 +27,7 @@ from turnkeeper_storage.migrate import (
     upgrade,
     upgrade_async,
 )
+from turnkeeper_storage.revisions import alembic_config
 from turnkeeper_storage.sessions.sqlalchemy import SQLAlchemySession
 from turnkeeper_storage.tables import metadata
 
