@@ -25,11 +25,14 @@ __all__ = [
     "make_engine",
     "make_lock_engine",
     "make_migration_engine",
+    "stillness_limit",
 ]
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 MIGRATION_LOCK_TIMEOUT = "1000"
+# by which the connections of pools are known to each other
+APPLICATION_NAME = "turnkeeper"
 DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 
 
@@ -100,7 +103,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
                 "server_settings": {
                     "lock_timeout": limit,
                     "idle_in_transaction_session_timeout": limit,
-                    "application_name": "turnkeeper",
+                    "application_name": APPLICATION_NAME,
                 },
             },
         )
@@ -160,8 +163,13 @@ def make_migration_engine(url: str) -> AsyncEngine:
 
 
 def lock_limit(lease_seconds: float) -> str:
-    """How long a transaction may wait for a lock or sit idle, in milliseconds: below a third of a lease."""
-    return str(max(100, int(lease_seconds * 1000 / 4)))
+    """`stillness_limit` in milliseconds, as PostgreSQL's settings have it."""
+    return str(int(stillness_limit(lease_seconds) * 1000))
+
+
+def stillness_limit(lease_seconds: float) -> float:
+    """How long a transaction may wait for a lock, or for its client, in seconds: below a third of a lease."""
+    return max(0.1, lease_seconds / 4)
 
 
 def prepare_sqlite(engine: AsyncEngine) -> None:

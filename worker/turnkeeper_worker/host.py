@@ -15,7 +15,9 @@ from dataclasses import replace
 
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
+from turnkeeper_storage.engine import stillness_limit
 from turnkeeper_storage.metrics import count
+from turnkeeper_storage.repositories import standing_still
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.claim import Claimant, Job, claim_stale
 from turnkeeper_worker.cancel_listener import CancelListener
@@ -34,6 +36,7 @@ from turnkeeper_worker.sweeper import sweep_for_ever
 
 # before the grace time ends, what still works is cancelled, so that there is time to give leases back
 LAST_SECONDS = 5.0
+ENDED = "ended %d connections of processes that stand still in a transaction"
 log = logging.getLogger(__name__)
 
 
@@ -116,10 +119,16 @@ class Host:
             self._with_each_sweep(retention.sweep, "deleted %d sessions: kept no longer", "retention"),
             self._with_each_sweep(self._roster.show, "forgot %d workers that were silent", "roster"),
         }
+        if self._database.dialect == "postgresql":
+            self._loops.add(self._with_each_sweep(self._free_rows, ENDED, "standing-still"))
         url, prefix = settings.live_url, settings.redis_prefix
         if url is not None:
             ear = CancelListener(url, prefix, self._database, self._held, self._claiming)
             self._loops.add(asyncio.create_task(ear.run(), name="turnkeeper-cancels"))
+
+    async def _free_rows(self) -> int:
+        limit = stillness_limit(self._settings.lease_seconds)
+        return await self._database.read(lambda uow: standing_still.end(uow, limit))
 
     def _with_each_sweep(self, act: Callable[[], Awaitable[int]], said: str, name: str) -> asyncio.Task[None]:
         loop = sweep_for_ever(act, self._settings.sweep_seconds, said)
