@@ -83,6 +83,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     blind = sum("no browser:" in text for text in skipped)
     if blind:
         terminalreporter.line(f"{blind} TESTS NOT RUN FOR LACK OF A BROWSER", red=True, bold=True)
+    unwatched = sum("no Prometheus:" in text for text in skipped)
+    if unwatched:
+        terminalreporter.line(f"{unwatched} TESTS NOT RUN FOR LACK OF PROMETHEUS", red=True, bold=True)
 
 
 def _skip_reason(kind: str) -> str:

@@ -100,7 +100,7 @@ INSTRUMENTS = {
         ("reason", "store"),
         "stored items that were left out of a history because they cannot be read",
     ),
-    "turnkeeper.cluster.up": Instrument("gauge", "1", (), "whether the database answered in time"),
+    "turnkeeper.cluster.up": Instrument("gauge", "{database}", (), "whether the database answered in time"),
     "turnkeeper.cluster.runs": Instrument("gauge", "{run}", ("status",), "runs that have not ended"),
     "turnkeeper.cluster.oldest_run": Instrument(
         "gauge", "s", ("status",), "how long ago the oldest of them was accepted"
@@ -154,6 +154,14 @@ def begin_at_zero(*, is_worker: bool) -> None:
             count("turnkeeper.worker.claims", 0, source=source)
         for reason in ("taken", "unrenewed"):
             count("turnkeeper.worker.lease_losses", 0, reason=reason)
+
+
+def begin_names_at_zero(agents: Iterable[str], tools: Iterable[str]) -> None:
+    """The same for what a worker with these agents and tools counts by name, and an alert waits for."""
+    for agent in agents:
+        count("turnkeeper.runs.ended", 0, agent=agent, status="failed", code="poisoned")
+    for tool in {"", *tools}:
+        count("turnkeeper.worker.loop_blocks", 0, tool=tool)
 
 
 def observe(name: str, value: float, labels: Label) -> None:

@@ -61,3 +61,20 @@ def metrics_of(expression: str) -> set[str]:
 def names_on(page: str) -> set[str]:
     """The names of all series on a page for Prometheus."""
     return set(re.findall(r"^([a-zA-Z_:][\w:]*)[{ ]", page, re.MULTILINE))
+
+
+def measured(rule: str) -> list[str]:
+    """What a rule compares with its bounds: expressions that have a value while nothing is wrong, too."""
+    found: list[str] = []
+
+    def look(node: Any) -> None:
+        if not isinstance(node, promql_parser.BinaryExpr) or str(node.op) in "+-*/":
+            found.append(str(node))
+        elif str(node.op) in ("and", "or"):
+            look(node.lhs)
+            look(node.rhs)
+        else:  # a bound, or what is left out
+            look(node.lhs)
+
+    look(promql_parser.parse(rule))
+    return found

@@ -62,8 +62,12 @@ class Told:
         }
 
 
-def environment(database_url: str, broker_url: str, model_url: str, collector: Collector) -> dict[str, str]:
+def environment(
+    database_url: str, broker_url: str, model_url: str, collector: Collector | None = None
+) -> dict[str, str]:
+    sent = {} if collector is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
     return {
+        **sent,
         "TURNKEEPER_DATABASE_URL": database_url,
         "TURNKEEPER_BROKER_URL": broker_url,
         "TURNKEEPER_SWEEP_SECONDS": "0.3",
@@ -73,7 +77,6 @@ def environment(database_url: str, broker_url: str, model_url: str, collector: C
         "TURNKEEPER_LOG_FORMAT": "json",
         "TURNKEEPER_LOG_LEVEL": "debug",
         "TURNKEEPER_METRICS_PORT": "0",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
         "OPENAI_BASE_URL": model_url,
@@ -88,22 +91,23 @@ async def tell(processes: Processes, database_url: str, broker_url: str, folder:
         command = (sys.executable, "-m", "turnkeeper")
         worker = processes(*command, "worker", MODULE, env=env)
         api = processes(*command, "api", "--port", "0", "--auth", "none", env=env)
-        url = await _found(api, LISTENS)
+        url = await found_in(api, LISTENS)
         async with AsyncClient(url) as client:
-            run_id = await _run_everything(client, model, database_url)
+            run_id = await run_everything(client, model, database_url)
             # the words were there to be told
             asked = json.dumps(model.requests)
             assert all(
                 f"secret-{word}" in asked for word in ("input", "argument", "output", "raised", "answer")
             )
-            pages = [await _page(await _found(process, METRICS)) for process in (worker, api)]
+            pages = [await _page(await found_in(process, METRICS)) for process in (worker, api)]
         for process in (worker, api):
             process.terminate()
             assert await asyncio.to_thread(process.wait, 20) == 0
         return Told(pages[0], pages[1], worker.log, api.log, collector, run_id)
 
 
-async def _run_everything(client: AsyncClient, model: ScriptedModel, database_url: str) -> str:
+async def run_everything(client: AsyncClient, model: ScriptedModel, database_url: str) -> str:
+    """Runs that retry, wait for a person, fail, are cut, and block; the id of the first."""
     model.script(
         HttpError(503, "secret-refusal"),
         calls(("look", {"what": "secret-argument"}, "c1"), ("stumble", {"what": "secret-argument"}, "c2")),
@@ -141,7 +145,8 @@ async def _spoil(database_url: str) -> None:
     await database.aclose()
 
 
-async def _found(process: Process, pattern: re.Pattern[str]) -> str:
+async def found_in(process: Process, pattern: re.Pattern[str]) -> str:
+    """What the pattern finds first in the process' log, once it is there."""
     found: list[str] = []
 
     def look() -> bool:

@@ -64,29 +64,30 @@ def new_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_runs_are_counted_by_how_they_end(migrated_sqlite: str, figures: Figures) -> None:
-    script = calls(("stumble", {}, "c1")), text("Done."), HttpError(400)
+    script = calls(("stumble", {}, "c1")), text("Done."), HttpError(400), text("Too late.")
     async with (
         ScriptedModel(*script) as model,
-        running_worker(migrated_sqlite, model, agents=[AGENT], starts=False) as worker,
+        running_worker(migrated_sqlite, model, agents=[AGENT], heartbeat_seconds=0.1) as worker,
     ):
+        for message in ("one", "two"):
+            run = await worker.client.enqueue("s", message, agent="support")
+            await run.wait(10)
         model.hold()
-        one = await worker.client.enqueue("s", "one", agent="support")
-        await model.wait_for(1)
-        waits = await worker.client.enqueue("s", "never", agent="support")
-        await worker.client.cancel(waits.id)
-        model.release()
-        await one.wait(10)
-        two = await worker.client.enqueue("s", "two", agent="support")
-        await two.wait(10)
+        asks = await worker.client.enqueue("other", "three", agent="support")
+        await model.wait_for_in_flight(1)
+        await worker.client.cancel(asks.id)
         await eventually(lambda: worker.holds == 0)
+        model.release()
 
     ended = "turnkeeper.runs.ended"
     assert figures.count("turnkeeper.runs.enqueued", agent="support") == 3
     assert figures.count(ended, agent="support", status="completed", code="") == 1
     assert figures.count(ended, status="failed", code="model_bad_request") == 1
     assert figures.count("turnkeeper.run.work", status="completed") == 1
-    assert figures.count("gen_ai.client.operation.duration") == 3
-    assert figures.count("gen_ai.client.operation.duration", **{"error.type": "model_bad_request"}) == 1
+    assert figures.count(ended, status="cancelled") == 1
+    assert figures.count("gen_ai.client.operation.duration") == 4
+    for error in ("model_bad_request", "cancelled"):
+        assert figures.count("gen_ai.client.operation.duration", **{"error.type": error}) == 1
     assert figures.count("gen_ai.execute_tool.duration", **{"error.type": "tool_failed"}) == 1
     assert figures.count("gen_ai.client.token.usage", **{"gen_ai.token.type": "input"}) == 2
     assert figures.count("turnkeeper.worker.claims", source="bell") >= 1
@@ -180,6 +181,24 @@ def test_counters_are_shown_before_they_count(figures: Figures) -> None:
         assert [point.value for _, point in figures.points(name)] == [0]
     reasons = {labels["reason"] for labels, _ in figures.points("turnkeeper.worker.lease_losses")}
     assert reasons == {"taken", "unrenewed"}
+
+
+async def test_a_worker_shows_what_an_alert_waits_for_before_it_counts_it(
+    migrated_sqlite: str, figures: Figures
+) -> None:
+    async with ScriptedModel() as model, running_worker(migrated_sqlite, model, agents=[AGENT]):
+        ended, blocks = (
+            figures.points("turnkeeper.runs.ended"),
+            figures.points("turnkeeper.worker.loop_blocks"),
+        )
+    assert [labels for labels, _ in ended] == [{"agent": "support", "status": "failed", "code": "poisoned"}]
+    assert {labels["tool"] for labels, _ in blocks} == {"", "refund", "stumble"}
+    assert {point.value for _, point in (*ended, *blocks)} == {0}
+
+
+def test_no_gauge_has_a_unit_that_a_collector_makes_a_ratio_of() -> None:
+    # it would call turnkeeper_cluster_up turnkeeper_cluster_up_ratio
+    assert [name for name, made in INSTRUMENTS.items() if made.unit == "1"] == []
 
 
 def test_no_instrument_is_told_by_ids_or_tenants() -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from turnkeeper_storage import ids
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.engine import stillness_limit
-from turnkeeper_storage.metrics import count
+from turnkeeper_storage.metrics import begin_names_at_zero, count
 from turnkeeper_storage.repositories import standing_still
 from turnkeeper_storage.settings import Settings
 from turnkeeper_storage.verbs.claim import Claimant, Job, claim_stale
@@ -90,6 +90,8 @@ class Host:
     def start(self) -> None:
         """Begin to beat, to sweep and, with a Redis, to listen for cancels."""
         watch(self)
+        agents = self._post.agents
+        begin_names_at_zero(agents, (name for agent in agents.values() for name in agent.tools_by_name))
         settings = self._settings
         heart = Heart(self._database, self._held.values, settings.heartbeat_seconds, settings.lease_seconds)
         self._loops = {
