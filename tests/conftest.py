@@ -82,6 +82,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     blind = sum("no browser:" in text for text in skipped)
     if blind:
         terminalreporter.line(f"{blind} TESTS NOT RUN FOR LACK OF A BROWSER", red=True, bold=True)
+    shipless = sum("no container engine:" in text for text in skipped)
+    if shipless:
+        terminalreporter.line(f"{shipless} TESTS NOT RUN FOR LACK OF A CONTAINER ENGINE", red=True, bold=True)
 
 
 def _skip_reason(kind: str) -> str:
