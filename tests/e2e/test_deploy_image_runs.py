@@ -6,14 +6,14 @@ import asyncio
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import replies
 from tests.fakes.containers import Container, Engine, NoEngine
-from tests.fakes.deploy import DEPLOY, MARGIN, ROOT
+from tests.fakes.deploy import DEPLOY, MARGIN, ROOT, compose, env_file
 from tests.fakes.model_server import ScriptedModel
 from tests.fakes.pages import blocks_of
 from tests.fakes.proxy import Proxy
@@ -54,6 +54,16 @@ def with_agents(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFac
     (folder / "Dockerfile").write_text(lines, encoding="utf-8")
     shutil.copy(ROOT / "examples/quickstart/agents.py", folder)
     return engine.build(folder / "Dockerfile", folder, "agents", {"turnkeeper:local": image})
+
+
+def mounted() -> list[str]:
+    """The options for agents from a folder, as in deploy/compose.yaml."""
+    secrets = {name: "secret" for name in env_file(DEPLOY / "compose.env.example") if "PASSWORD" in name}
+    worker = compose(secrets)["services"]["worker"]
+    (volume,) = worker["volumes"]
+    folder, inside = volume.split(":", 1)
+    path = worker["environment"]["PYTHONPATH"]
+    return ["--volume", f"{(DEPLOY / folder).resolve()}:{inside}", "--env", f"PYTHONPATH={path}"]
 
 
 def shell(engine: Engine, image: str, script: str) -> list[str]:
@@ -108,6 +118,16 @@ def test_it_starts_without_a_disk_to_write_on_and_compiles_nothing_that_was_inst
     assert [line for line in told if not line.rstrip("'").endswith(".pyc")] == []
 
 
+def test_agents_on_top_of_it_go_before_those_that_compose_mounts(
+    engine: Engine, image: str, with_agents: str
+) -> None:
+    load = "from turnkeeper.cli.loading import load_app; load_app('agents')"
+    found = f"{load}; import agents; print(agents.__file__)"
+    given = ("--entrypoint", "python", *mounted())
+    assert engine.output(image, "-c", found, options=given) == "/agents/agents.py\n"
+    assert engine.output(with_agents, "-c", found, options=given) == "/app/agents.py\n"
+
+
 def test_its_health_check_passes_where_the_api_serves(engine: Engine, with_agents: str) -> None:
     # on a network of its own, where nobody else has the port
     database = ("--env", "TURNKEEPER_DATABASE_URL=sqlite:////tmp/turnkeeper.db")
@@ -120,18 +140,18 @@ def test_its_health_check_passes_where_the_api_serves(engine: Engine, with_agent
 
 
 async def test_runs_enqueued_over_http_end_in_its_workers_and_go_on_elsewhere_when_one_is_stopped(
-    engine: Engine, with_agents: str, postgres_database: str, redis_url: str
+    engine: Engine, image: str, with_agents: str, postgres_database: str, redis_url: str
 ) -> None:
     async with (
         Proxy(postgres_database) as database,  # which may listen on a socket in a folder only
         ScriptedModel(answer=lambda _: replies.text("It leaves today.")) as model,
     ):
-        there = Deployed(engine, with_agents, database.url, redis_url, model.base_url)
+        there = Deployed(engine, image, database.url, redis_url, model.base_url)
         await there.run("migrate")
         key = (await there.run("keys", "create", "ana", "--scope", "runs")).strip()
         port = free_port()
-        api = await there.start("api", "--port", str(port), "--agents", "agents")
-        first = await there.start("worker", "agents")
+        api = await there.start("api", "--port", str(port), "--agents", "agents", options=mounted())
+        first = await there.start("worker", "agents", options=mounted())
         await asyncio.to_thread(api.wait_for_log, "HTTP API listens on")
         await asyncio.to_thread(first.wait_for_log, "Turnkeeper works on: support")
         async with AsyncClient(f"http://127.0.0.1:{port}", api_key=key) as client:
@@ -141,7 +161,7 @@ async def test_runs_enqueued_over_http_end_in_its_workers_and_go_on_elsewhere_wh
             model.hold()
             run = await client.enqueue("customer-42", "And order 8?", agent="support")
             await model.wait_for(2, within=30)
-            other = await there.start("worker", "agents")
+            other = await there.start("worker", "agents", image=with_agents)
             await asyncio.to_thread(other.wait_for_log, "Turnkeeper works on: support")
             began = time.monotonic()
             assert await asyncio.to_thread(first.stop, GRACE + int(MARGIN)) == 0, first.log
@@ -172,9 +192,9 @@ class Deployed:
     async def run(self, *command: str) -> str:
         return await asyncio.to_thread(self._engine.output, self._image, *command, options=self._given)
 
-    async def start(self, *command: str) -> Container:
-        given = (*self._given, "--no-healthcheck")
-        return await asyncio.to_thread(self._engine.start, self._image, *command, options=given)
+    async def start(self, *command: str, options: Sequence[str] = (), image: str = "") -> Container:
+        given = (*self._given, "--no-healthcheck", *options)
+        return await asyncio.to_thread(self._engine.start, image or self._image, *command, options=given)
 
 
 def free_port() -> int:
