@@ -2,8 +2,8 @@
 
 TURNKEEPER_TEST_ENGINE names another program than the first of `docker` and `podman` that answers, and
 TURNKEEPER_TEST_BASE_IMAGE an image of this machine to build on in place of the one that the Dockerfile names.
-That one needs Debian's `useradd`, a `python` of the same version, and pip; of an index or an authority of one's own
-it is told by a pip.conf in it, or by `volumes` in podman's containers.conf.
+That one needs Debian's `useradd`, a `python` of the same version, and pip. An index or authority of your own
+goes into its pip.conf, or comes by `volumes` in podman's containers.conf.
 """
 
 from __future__ import annotations
