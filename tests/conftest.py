@@ -23,6 +23,13 @@ _ELSEWHERE = pytest.StashKey[list[str]]()
 # A fixture that needs a server gives its tests that server's mark.
 _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbitmq_url": "rabbitmq"}
 
+# How the reasons of skips begin, and what there was none of.
+_LACKS = {
+    "no browser": "A BROWSER",
+    "no Prometheus": "PROMETHEUS",
+    "no container engine": "A CONTAINER ENGINE",
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     mutants.apply_from_env()
@@ -80,12 +87,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for kind, count in missed.items():
         if count:
             terminalreporter.line(f"{count} TESTS NOT RUN FOR LACK OF {kind.upper()}", red=True, bold=True)
-    blind = sum("no browser:" in text for text in skipped)
-    if blind:
-        terminalreporter.line(f"{blind} TESTS NOT RUN FOR LACK OF A BROWSER", red=True, bold=True)
-    unwatched = sum("no Prometheus:" in text for text in skipped)
-    if unwatched:
-        terminalreporter.line(f"{unwatched} TESTS NOT RUN FOR LACK OF PROMETHEUS", red=True, bold=True)
+    for reason, what in _LACKS.items():
+        count = sum(f"{reason}:" in text for text in skipped)
+        if count:
+            terminalreporter.line(f"{count} TESTS NOT RUN FOR LACK OF {what}", red=True, bold=True)
 
 
 def _skip_reason(kind: str) -> str:

@@ -7,7 +7,16 @@ import sys
 
 import pytest
 
-from tests.fakes.deploy import DEPLOY, MARGIN, Unset, compose, env_file, seconds, variables_of_compose
+from tests.fakes.deploy import (
+    DEPLOY,
+    MARGIN,
+    Unset,
+    compose,
+    dockerfile,
+    env_file,
+    seconds,
+    variables_of_compose,
+)
 from tests.unit.test_docs import parse
 from turnkeeper.cli.main import app as command_line
 from turnkeeper_storage.items import Json
@@ -46,8 +55,7 @@ def test_it_starts_nothing_without_a_password_of_its_own(name: str) -> None:
 def test_the_example_of_its_variables_has_all_of_them_and_no_password() -> None:
     text = (DEPLOY / "compose.env.example").read_text(encoding="utf-8")
     named = {line.lstrip("#").partition("=")[0] for line in text.splitlines() if "=" in line}
-    # IMAGE: as it is built here
-    assert variables_of_compose() - {"IMAGE"} <= named
+    assert variables_of_compose() <= named
     given = env_file(DEPLOY / "compose.env.example")
     assert {name: given[name] for name in PASSWORDS} == dict.fromkeys(PASSWORDS, "")
 
@@ -68,7 +76,27 @@ def test_our_processes_log_in_as_their_role_and_know_only_settings(name: str) ->
     role = {"migrate": "migrate", "api": "web", "worker": "worker"}[name]
     environment = services()[name]["environment"]
     assert f"//{role_name('turnkeeper', role)}:secret@" in environment["TURNKEEPER_DATABASE_URL"]
-    assert {str(one).removeprefix("TURNKEEPER_").lower() for one in environment} <= set(Settings.model_fields)
+    settings = {str(one).removeprefix("TURNKEEPER_").lower() for one in environment if one != "PYTHONPATH"}
+    assert settings <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_mounted_agents_do_not_hide_those_of_an_image(name: str) -> None:
+    (mount,) = services()[name]["volumes"]
+    inside = mount.split(":")[1]
+    assert inside not in [value for instruction, value in dockerfile() if instruction == "WORKDIR"]
+    assert services()[name]["environment"]["PYTHONPATH"] == inside
+
+
+def test_the_database_is_not_healthy_while_its_first_scripts_run() -> None:
+    # the server of that time listens on no port
+    assert "--host" in services()["postgres"]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_of_ones_own_is_not_built_over(name: str) -> None:
+    assert services(IMAGE="registry.example/mine:1")[name]["image"] == "registry.example/mine:1"
+    assert "build" not in services()[name]
 
 
 @pytest.mark.parametrize("name", OURS)
