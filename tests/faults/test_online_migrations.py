@@ -106,8 +106,8 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass(postgres_datab
 def is_waiting(url: str) -> bool:
     """Whether a migration waits for a lock."""
     asked = (
-        "SELECT 1 FROM pg_stat_activity"
-        " WHERE application_name = 'turnkeeper migrate' AND wait_event_type = 'Lock'"
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'turnkeeper migrate' AND wait_event_type = 'Lock'"
     )
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(asked).fetchone() is not None
@@ -148,7 +148,8 @@ def interrupt(url: str, schema: str | None) -> None:
         thread = threading.Thread(target=_failing, args=(url, schema))
         thread.start()
         asked = (
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'turnkeeper migrate'"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'turnkeeper migrate'"
             " AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
         )
         waiting = eventually_sync(lambda: watcher.execute(asked).fetchone(), within=20)
