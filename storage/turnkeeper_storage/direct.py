@@ -20,6 +20,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from turnkeeper_storage.fixed_statements import FixedStatements, Rows, no_rows
+from turnkeeper_storage.pooled import PooledConnection
 
 T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -45,6 +46,11 @@ class DirectConnection:
     def is_closed(self) -> bool:
         """Whether the server, or the way to it, is gone."""
         return bool(self._driver.is_closed())
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler is between, so that nothing is set for longer than a transaction."""
+        return isinstance(self._driver, PooledConnection)
 
     def begin(self, begin: str) -> None:
         """Begin a transaction, with this SQL, at the next statement; until then each statement is one."""

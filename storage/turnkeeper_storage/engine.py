@@ -71,7 +71,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
     """An engine for one event loop.
 
     PostgreSQL: READ COMMITTED, and no transaction may hold a lock or sit idle for a third of a lease
-    (PROTOCOL 2.10). SQLite: WAL, busy time-out, transactions that write begin IMMEDIATE.
+    (PROTOCOL 2.10); behind a pooler each transaction says that itself. SQLite: WAL, busy time-out,
+    transactions that write begin IMMEDIATE.
     """
     parsed = async_url(url)
     try:
@@ -95,6 +96,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             isolation_level="AUTOCOMMIT",
             connect_args={
                 **tls,
+                **_connector(),
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": max(10.0, lease_seconds),
                 "server_settings": {
@@ -113,7 +115,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
 def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
     """An engine for the connection that holds an owner's lock: PostgreSQL only, no pool, no transactions.
 
-    The server notices within seconds when the machine at the other end is gone.
+    The server notices within seconds when the machine at the other end is gone. Raises PoolerBetween at the
+    first use where a pooler is.
     """
     parsed, tls = database_tls(async_url(url))
     return create_async_engine(
@@ -123,6 +126,7 @@ def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",
         connect_args={
             **tls,
+            **_connector(needs_backend=True),
             "timeout": CONNECT_SECONDS,
             "command_timeout": max(10.0, lease_seconds),
             "server_settings": {
@@ -140,7 +144,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
     """An engine for migrations of a PostgreSQL database in use: long statements, short waits.
 
     Whoever waits for the lock of a table holds up all that come after it: so a migration gives up soon, and
-    tries again.
+    tries again. Raises PoolerBetween at the first use where a pooler is.
     """
     parsed, tls = database_tls(async_url(url))
     return create_async_engine(
@@ -150,6 +154,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
         isolation_level="READ COMMITTED",
         connect_args={
             **tls,
+            **_connector(needs_backend=True),
             "timeout": CONNECT_SECONDS,
             "server_settings": {
                 "lock_timeout": MIGRATION_LOCK_TIMEOUT,
@@ -157,6 +162,12 @@ def make_migration_engine(url: str) -> AsyncEngine:
             },
         },
     )
+
+
+def _connector(*, needs_backend: bool = False) -> dict[str, object]:
+    from turnkeeper_storage.pooled import Connector  # asyncpg is there with PostgreSQL only
+
+    return {"async_creator_fn": Connector(needs_backend=needs_backend)}
 
 
 def lock_limit(lease_seconds: float) -> str:

@@ -1,0 +1,135 @@
+"""Connections to PostgreSQL through a pooler such as PgBouncer, and how one is noticed.
+
+In transaction mode a pooler gives each transaction whichever of its backends is free. So nothing that lasts
+longer than a transaction may be asked for there: no named statements, no settings, no locks of a session.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Any
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+from sqlalchemy.util import LRUCache
+
+from turnkeeper_storage.errors import ConfigurationError, PoolerBetween
+
+# descriptions of statements that a connection keeps, as many as asyncpg keeps of named ones
+MOST_DESCRIBED = 100
+CONNECT_SECONDS = 10.0
+# what poolers take from a client, and set anew on each backend that they give it
+_TAKEN = ("application_name",)
+# PgBouncer's words; its errors have no states of their own
+_REFUSES_SETTINGS = "unsupported startup parameter"
+_REFUSES_TRANSACTIONS = "statement pooling mode"
+_STATEMENT_MODE = (
+    "TURNKEEPER_DATABASE_URL leads to a pooler with pool_mode = statement, where no transaction has two "
+    "statements; set pool_mode = transaction there"
+)
+
+
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection of asyncpg whose statements have no names, so that any backend can serve the next one.
+
+    Only what a statement takes and gives is kept here: it goes out in full each time, in one round trip.
+    """
+
+    __slots__ = ("_described",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._described: MutableMapping[str, PreparedStatement] = LRUCache(MOST_DESCRIBED)
+
+    async def prepare(self, query: str, *, name: str | None = None, **options: Any) -> PreparedStatement:
+        """As asyncpg's, without a name in the server."""
+        return await super().prepare(query, name=name or "", **options)
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """As asyncpg's."""
+        return list(await (await self._describe(query)).fetch(*args))
+
+    async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None:
+        """As asyncpg's."""
+        await (await self._describe(command)).executemany(args)
+
+    async def _describe(self, query: str) -> PreparedStatement:
+        if query not in self._described:
+            self._described[query] = await self.prepare(query)
+        return self._described[query]
+
+
+class Connector:
+    """Opens the connections of one engine. Once it saw a pooler, it goes through that for good."""
+
+    def __init__(self, *, needs_backend: bool = False) -> None:
+        """`needs_backend`: for what lasts longer than a transaction; behind a pooler raises PoolerBetween."""
+        self._needs_backend = needs_backend
+        self._is_pooled = False
+
+    async def __call__(self, **options: Any) -> asyncpg.Connection:
+        """A connection, as `asyncpg.connect` makes it. Raises its errors, ConfigurationError, OSError."""
+        if self._is_pooled:
+            return await _connect_through(options)
+        straight = await _connect_straight(options)
+        if straight is not None:
+            return straight
+        if self._needs_backend:
+            raise PoolerBetween
+        pooled = await _connect_through(options)
+        await _check_transactions(pooled)
+        self._is_pooled = True
+        return pooled
+
+
+async def _connect_straight(options: dict[str, Any]) -> asyncpg.Connection | None:
+    """A connection to PostgreSQL itself; None when a pooler answers."""
+    try:
+        connection = await asyncpg.connect(**options)
+    except asyncpg.ProtocolViolationError as error:
+        if _REFUSES_SETTINGS not in str(error):
+            raise
+        return None
+    try:
+        # a pooler answers a connecting client itself, with a process id that is no backend's
+        if await _backend(connection) == connection.get_server_pid():
+            return connection
+        await connection.close(timeout=CONNECT_SECONDS)
+    except BaseException:
+        connection.terminate()
+        raise
+    return None
+
+
+async def _backend(connection: asyncpg.Connection) -> int:
+    # COPY needs no statement to be prepared, which in a pool would stay behind
+    told = io.BytesIO()
+    await connection.copy_from_query("SELECT pg_backend_pid()", output=told, timeout=CONNECT_SECONDS)
+    return int(told.getvalue())
+
+
+async def _connect_through(options: dict[str, Any]) -> PooledConnection:
+    given = options.get("server_settings", {})
+    connection: PooledConnection = await asyncpg.connect(
+        **{
+            **options,
+            "server_settings": {name: given[name] for name in _TAKEN if name in given},
+            # without a cache asyncpg sends a statement in full each time
+            "statement_cache_size": 0,
+            "connection_class": PooledConnection,
+        }
+    )
+    return connection
+
+
+async def _check_transactions(connection: PooledConnection) -> None:
+    """Raise ConfigurationError, and end the connection, where the pooler gives each statement a backend."""
+    try:
+        await connection.execute("BEGIN", timeout=CONNECT_SECONDS)
+        await connection.execute("COMMIT", timeout=CONNECT_SECONDS)
+    except BaseException as error:
+        connection.terminate()
+        if _REFUSES_TRANSACTIONS in str(error):
+            raise ConfigurationError(_STATEMENT_MODE) from None
+        raise
