@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from sqlalchemy.engine import make_url
 
 from tests import mutants
 from tests.fakes import databases
+from tests.fakes.pgbouncer import NoPgBouncer, PgBouncer, pgbouncer
 from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
 
 _SERVERS = pytest.StashKey[Servers]()
 # What the servers of other processes were, when the tests are spread over some.
 _ELSEWHERE = pytest.StashKey[list[str]]()
+_NO_PGBOUNCER = "no pgbouncer:"
 # A fixture that needs a server gives its tests that server's mark.
 _MARKS = {"postgres_server_url": "postgres", "redis_server_url": "redis", "rabbitmq_url": "rabbitmq"}
 
@@ -80,6 +83,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if count:
             terminalreporter.line(f"{count} TESTS NOT RUN FOR LACK OF {kind.upper()}", red=True, bold=True)
     blind = sum("no browser:" in text for text in skipped)
+    unpooled = sum(_NO_PGBOUNCER in text for text in skipped)
+    if unpooled:
+        terminalreporter.line(f"{unpooled} TESTS NOT RUN FOR LACK OF PGBOUNCER", red=True, bold=True)
     if blind:
         terminalreporter.line(f"{blind} TESTS NOT RUN FOR LACK OF A BROWSER", red=True, bold=True)
 
@@ -138,6 +144,20 @@ def migrated_postgres(postgres_server_url: str, postgres_template: str) -> Itera
     """A migrated PostgreSQL database, `postgresql://…`, dropped after the test."""
     with databases.postgres_database(postgres_server_url, template=postgres_template) as url:
         yield url
+
+
+@pytest.fixture
+def poolers(postgres_server_url: str) -> Iterator[Callable[..., PgBouncer]]:
+    """Starts PgBouncers before the server of `migrated_postgres`: `poolers(default_pool_size="2")`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: str) -> PgBouncer:
+            try:
+                return stack.enter_context(pgbouncer(postgres_server_url, **options))
+            except NoPgBouncer as reason:
+                pytest.skip(f"{_NO_PGBOUNCER} {reason}")
+
+        yield start
 
 
 @pytest.fixture

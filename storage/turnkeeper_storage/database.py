@@ -239,9 +239,9 @@ class Database:
     def _is_pooled(self, connection: Connection) -> bool:
         if self.dialect != "postgresql":
             return False
-        from turnkeeper_storage.pooled import PooledConnection  # asyncpg is there with PostgreSQL only
+        from turnkeeper_storage.pooled import is_pooled  # asyncpg is there with PostgreSQL only
 
-        return isinstance(connection.connection.driver_connection, PooledConnection)
+        return is_pooled(connection.connection.driver_connection)
 
     def _as_ours(self, connection: Connection, *, writes: bool) -> None:
         """What `make_engine` sets for good, for one transaction of another engine, or behind a pooler."""

@@ -20,7 +20,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from turnkeeper_storage.fixed_statements import FixedStatements, Rows, no_rows
-from turnkeeper_storage.pooled import PooledConnection
+from turnkeeper_storage.pooled import is_pooled
 
 T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -50,7 +50,7 @@ class DirectConnection:
     @property
     def is_pooled(self) -> bool:
         """Whether a pooler is between, so that nothing is set for longer than a transaction."""
-        return isinstance(self._driver, PooledConnection)
+        return is_pooled(self._driver)
 
     def begin(self, begin: str) -> None:
         """Begin a transaction, with this SQL, at the next statement; until then each statement is one."""

@@ -60,6 +60,12 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]
         return self._described[query]
 
 
+def is_pooled(connection: object) -> bool:
+    """Whether a driver's connection goes through a pooler."""
+    # asyncpg takes each of its connections for an instance of each of its classes
+    return type(connection) is PooledConnection
+
+
 class Connector:
     """Opens the connections of one engine. Once it saw a pooler, it goes through that for good."""
 
