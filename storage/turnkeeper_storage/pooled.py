@@ -1,12 +1,14 @@
 """Connections to PostgreSQL through a pooler such as PgBouncer, and how one is noticed.
 
 In transaction mode a pooler gives each transaction whichever of its backends is free. So nothing that lasts
-longer than a transaction may be asked for there: no named statements, no settings, no locks of a session.
+longer than a transaction may be asked for there: no settings, no locks of a session, and names of statements
+only where the pooler sees to it that each backend knows them.
 """
 
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
@@ -31,7 +33,13 @@ _STATEMENT_MODE = (
 
 
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection of asyncpg whose statements have no names, so that any backend can serve the next one.
+    """A connection of asyncpg through a pooler that keeps the names of statements, as PgBouncer 1.21 can."""
+
+    __slots__ = ()
+
+
+class UnnamedConnection(PooledConnection):
+    """One whose statements have no names, so that any backend can serve the next one.
 
     Only what a statement takes and gives is kept here: it goes out in full each time, in one round trip.
     """
@@ -63,30 +71,33 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]
 def is_pooled(connection: object) -> bool:
     """Whether a driver's connection goes through a pooler."""
     # asyncpg takes each of its connections for an instance of each of its classes
-    return type(connection) is PooledConnection
+    return PooledConnection in type(connection).__mro__
 
 
 class Connector:
-    """Opens the connections of one engine. Once it saw a pooler, it goes through that for good."""
+    """Opens the connections of one engine. What it found out about a pooler holds for later ones."""
 
     def __init__(self, *, needs_backend: bool = False) -> None:
         """`needs_backend`: for what lasts longer than a transaction; behind a pooler raises PoolerBetween."""
         self._needs_backend = needs_backend
-        self._is_pooled = False
+        self._is_pooled = self._is_unnamed = False
 
     async def __call__(self, **options: Any) -> asyncpg.Connection:
         """A connection, as `asyncpg.connect` makes it. Raises its errors, ConfigurationError, OSError."""
-        if self._is_pooled:
-            return await _connect_through(options)
-        straight = await _connect_straight(options)
-        if straight is not None:
-            return straight
-        if self._needs_backend:
-            raise PoolerBetween
-        pooled = await _connect_through(options)
-        await _check_transactions(pooled)
-        self._is_pooled = True
-        return pooled
+        if not self._is_pooled:
+            straight = await _connect_straight(options)
+            if straight is not None:
+                return straight
+            if self._needs_backend:
+                raise PoolerBetween
+            self._is_pooled = True
+        if not self._is_unnamed:
+            named = await _connect_through(options, PooledConnection)
+            if await _keeps_names(named):
+                return named
+            self._is_unnamed = True
+        # without a cache asyncpg sends a statement in full each time
+        return await _connect_through({**options, "statement_cache_size": 0}, UnnamedConnection)
 
 
 async def _connect_straight(options: dict[str, Any]) -> asyncpg.Connection | None:
@@ -99,7 +110,7 @@ async def _connect_straight(options: dict[str, Any]) -> asyncpg.Connection | Non
         return None
     try:
         # a pooler answers a connecting client itself, with a process id that is no backend's
-        if await _backend(connection) == connection.get_server_pid():
+        if await _ask(connection, "SELECT pg_backend_pid()") == connection.get_server_pid():
             return connection
         await connection.close(timeout=CONNECT_SECONDS)
     except BaseException:
@@ -108,34 +119,40 @@ async def _connect_straight(options: dict[str, Any]) -> asyncpg.Connection | Non
     return None
 
 
-async def _backend(connection: asyncpg.Connection) -> int:
-    # COPY needs no statement to be prepared, which in a pool would stay behind
-    told = io.BytesIO()
-    await connection.copy_from_query("SELECT pg_backend_pid()", output=told, timeout=CONNECT_SECONDS)
-    return int(told.getvalue())
-
-
-async def _connect_through(options: dict[str, Any]) -> PooledConnection:
+async def _connect_through(options: dict[str, Any], kind: type[PooledConnection]) -> PooledConnection:
     given = options.get("server_settings", {})
+    taken = {name: given[name] for name in _TAKEN if name in given}
     connection: PooledConnection = await asyncpg.connect(
-        **{
-            **options,
-            "server_settings": {name: given[name] for name in _TAKEN if name in given},
-            # without a cache asyncpg sends a statement in full each time
-            "statement_cache_size": 0,
-            "connection_class": PooledConnection,
-        }
+        **{**options, "server_settings": taken, "connection_class": kind}
     )
     return connection
 
 
-async def _check_transactions(connection: PooledConnection) -> None:
-    """Raise ConfigurationError, and end the connection, where the pooler gives each statement a backend."""
+async def _keeps_names(connection: PooledConnection) -> bool:
+    """Whether each backend knows the statements that this connection named; it is closed when not.
+
+    A pooler that sees to that gives them names of its own there. Raises ConfigurationError in statement mode.
+    """
+    name = f"turnkeeper_{secrets.token_hex(8)}"
     try:
         await connection.execute("BEGIN", timeout=CONNECT_SECONDS)
+        await connection.prepare("SELECT 1", name=name, timeout=CONNECT_SECONDS)
+        found = await _ask(connection, f"SELECT count(*) FROM pg_prepared_statements WHERE name = '{name}'")  # noqa: S608
+        if found:
+            await connection.execute(f"DEALLOCATE {name}", timeout=CONNECT_SECONDS)
         await connection.execute("COMMIT", timeout=CONNECT_SECONDS)
+        if found:
+            await connection.close(timeout=CONNECT_SECONDS)
     except BaseException as error:
         connection.terminate()
         if _REFUSES_TRANSACTIONS in str(error):
             raise ConfigurationError(_STATEMENT_MODE) from None
         raise
+    return not found
+
+
+async def _ask(connection: asyncpg.Connection, question: str) -> int:
+    # COPY needs no statement to be prepared, which in a pool would stay behind
+    told = io.BytesIO()
+    await connection.copy_from_query(question, output=told, timeout=CONNECT_SECONDS)
+    return int(told.getvalue())

@@ -38,6 +38,13 @@ class PgBouncer:
         self.port = port
         self._process = self._start()
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Such as (1, 18)."""
+        told = subprocess.run([self._program, "--version"], capture_output=True, text=True, check=True)
+        major, minor, *_ = told.stdout.split()[1].split(".")
+        return int(major), int(minor)
+
     def url(self, database_url: str) -> str:
         """The database's URL through the pooler."""
         through = (

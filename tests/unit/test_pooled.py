@@ -88,9 +88,30 @@ async def test_a_backend_is_left_without_statements_and_settings(
             await desk.finish(await desk.take(), go_on=False)
     # of the one backend that there is
     with psycopg.connect(pooled_url, autocommit=True, prepare_threshold=None) as connection:
-        assert connection.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+        # but for the pooler's own, which it knows on each backend
+        found = "SELECT name FROM pg_prepared_statements WHERE name NOT LIKE 'PGBOUNCER_%'"
+        assert connection.execute(found).fetchall() == []
         assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
         assert connection.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("0",)
+
+
+@pytest.mark.parametrize("most", ["200", "0"], ids=["kept", "not kept"])
+async def test_statements_have_names_where_the_pooler_knows_them_on_each_backend(
+    poolers: Poolers, migrated_postgres: str, most: str
+) -> None:
+    pooler = poolers(default_pool_size="2")
+    if pooler.version < (1, 21):
+        pytest.skip("no pgbouncer: one of 1.21 or newer knows names, and this is {}.{}".format(*pooler.version))
+    url = poolers(default_pool_size="2", max_prepared_statements=most).url(migrated_postgres)
+    count = text("SELECT count(*) FROM pg_prepared_statements")
+
+    async def named(uow: UnitOfWork) -> int:
+        return int((await uow.execute(count)).scalar_one())
+
+    async with contextlib.aclosing(Database(url)) as database:
+        # all connections at once, on either backend
+        found = await asyncio.gather(*(database.read(named) for _ in range(100)))
+        assert (max(found) > 0) == (most != "0")
 
 
 @pytest.mark.parametrize("swallowed", ["", SWALLOWED], ids=["refused", "swallowed"])
