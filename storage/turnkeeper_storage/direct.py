@@ -26,6 +26,8 @@ T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 # what the driver raises, beside OSError; the last one also when the server ended the conversation meanwhile
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# the names of its statements are gone: a pooler was told to keep none any more
+_SPOILING = (asyncpg.InternalClientError, asyncpg.InvalidSQLStatementNameError)
 
 
 class DirectConnection:
@@ -106,7 +108,7 @@ class DirectConnection:
         try:
             return await ask(*arguments)
         except _ERRORS as error:
-            self._is_broken = self.is_closed or isinstance(error, asyncpg.InternalClientError)
+            self._is_broken = self.is_closed or isinstance(error, _SPOILING)
             raise DBAPIError(
                 None, None, error, hide_parameters=True, connection_invalidated=self._is_broken
             ) from error

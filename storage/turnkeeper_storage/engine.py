@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError
@@ -29,6 +29,8 @@ __all__ = [
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+# invalid_sql_statement_name
+NO_SUCH_NAME = "26000"
 MIGRATION_LOCK_TIMEOUT = "1000"
 DRIVERS = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 
@@ -84,7 +86,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             return engine
         limit = lock_limit(lease_seconds)
         parsed, tls = database_tls(parsed)
-        return create_async_engine(
+        engine = create_async_engine(
             parsed,
             hide_parameters=True,
             pool_size=pool_size,
@@ -106,6 +108,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
                 },
             },
         )
+        event.listen(engine.sync_engine, "handle_error", _renew_names)
+        return engine
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{error.name} is not installed; install turnkeeper[postgres] for a postgresql:// database"
@@ -162,6 +166,12 @@ def make_migration_engine(url: str) -> AsyncEngine:
             },
         },
     )
+
+
+def _renew_names(context: ExceptionContext) -> None:
+    """Connect anew where the names of statements are gone: a pooler was told to keep none any more."""
+    if getattr(context.original_exception, "sqlstate", None) == NO_SUCH_NAME:
+        context.is_disconnect = True
 
 
 def _connector(*, needs_backend: bool = False) -> dict[str, object]:

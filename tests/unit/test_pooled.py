@@ -101,7 +101,7 @@ async def test_statements_have_names_where_the_pooler_knows_them_on_each_backend
 ) -> None:
     pooler = poolers(default_pool_size="2")
     if pooler.version < (1, 21):
-        pytest.skip("no pgbouncer: one of 1.21 or newer knows names, and this is {}.{}".format(*pooler.version))
+        pytest.skip("no pgbouncer: names are known to 1.21 and newer, and this is an older one")
     url = poolers(default_pool_size="2", max_prepared_statements=most).url(migrated_postgres)
     count = text("SELECT count(*) FROM pg_prepared_statements")
 
@@ -112,6 +112,22 @@ async def test_statements_have_names_where_the_pooler_knows_them_on_each_backend
         # all connections at once, on either backend
         found = await asyncio.gather(*(database.read(named) for _ in range(100)))
         assert (max(found) > 0) == (most != "0")
+
+
+@pytest.mark.parametrize("schema", [None, "public"])
+async def test_names_that_a_pooler_forgets_are_given_anew(migrated_postgres: str, schema: str | None) -> None:
+    asked = text("SELECT 7")
+
+    async def ask(uow: UnitOfWork) -> int:
+        return int((await uow.execute(asked)).scalar_one())
+
+    async def forget(uow: UnitOfWork) -> None:
+        await uow.execute(text("DEALLOCATE ALL"))  # as a pooler whose max_prepared_statements becomes 0
+
+    async with contextlib.aclosing(Database(migrated_postgres, schema=schema, pool_size=1)) as database:
+        assert [await database.read(ask) for _ in range(3)] == [7] * 3
+        await database.read(forget)
+        assert [await database.read(ask) for _ in range(3)] == [7] * 3
 
 
 @pytest.mark.parametrize("swallowed", ["", SWALLOWED], ids=["refused", "swallowed"])
