@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.conformance.desk import Desk
 from tests.fakes import databases
 from tests.fakes.pgbouncer import PgBouncer
+from turnkeeper.cli.main import run
 from turnkeeper.doctor.database import check_database
 from turnkeeper.doctor.findings import Finding
 from turnkeeper_client import AsyncClient, Client
@@ -185,6 +186,18 @@ async def test_migrations_go_around_the_pooler_or_not_at_all(
     await upgrade_async(settings(url, direct_database_url=postgres_database).direct_url)
     async with contextlib.aclosing(Database(url)) as database:
         assert await current_revision(database) == HEAD
+
+
+def test_the_command_line_migrates_what_is_around_the_pooler_unless_it_names_a_database(
+    poolers: Poolers, postgres_database: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNKEEPER_DATABASE_URL", poolers().url(postgres_database))
+    assert run(["migrate"]) == 2
+    monkeypatch.setenv("TURNKEEPER_DIRECT_DATABASE_URL", postgres_database)
+    assert run(["migrate", "--database-url", sqlite_url]) == 0
+    assert run(["migrate", "--check"]) == 1
+    assert run(["migrate"]) == 0
+    assert run(["migrate", "--check"]) == 0
 
 
 async def test_no_lock_is_taken_on_a_connection_of_the_pool(
