@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.engine import make_url
 from tests import mutants
 from tests.fakes import databases
 from tests.fakes.database_pool import DatabasePool
+from tests.fakes.pgbouncer import NoPgBouncer, PgBouncer, pgbouncer
 from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
 
@@ -28,6 +30,7 @@ _LACKS = {
     "no browser": "A BROWSER",
     "no Prometheus": "PROMETHEUS",
     "no container engine": "A CONTAINER ENGINE",
+    "no PgBouncer": "PGBOUNCER",
 }
 
 
@@ -156,6 +159,20 @@ def migrated_postgres(postgres_pool: DatabasePool) -> Iterator[str]:
     url = postgres_pool.take()
     yield url
     postgres_pool.give_back(url)
+
+
+@pytest.fixture
+def poolers(postgres_server_url: str) -> Iterator[Callable[..., PgBouncer]]:
+    """Starts PgBouncers before the server of `migrated_postgres`: `poolers(default_pool_size="2")`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: str) -> PgBouncer:
+            try:
+                return stack.enter_context(pgbouncer(postgres_server_url, **options))
+            except NoPgBouncer as reason:
+                pytest.skip(f"no PgBouncer: {reason}")
+
+        yield start
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ Work = Callable[[UnitOfWork], Awaitable[T]]
 ATTEMPTS = 8
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 BEGIN_LIGHTLY = f"{BEGIN}; SET LOCAL synchronous_commit TO OFF"
+# behind a pooler: with the beginning, in one round trip
+LIMITS = "; SET LOCAL lock_timeout TO {0}; SET LOCAL idle_in_transaction_session_timeout TO {0}"
 _SET_LIMITS = text(
     "SELECT set_config('lock_timeout', :limit, true),"
     " set_config('idle_in_transaction_session_timeout', :limit, true)"
@@ -182,7 +184,7 @@ class Database:
             connection.execution_options(isolation_level="READ COMMITTED")
         # one of the two places that commit
         with connection.begin():
-            if not self._owns_engine:
+            if not self._owns_engine or self._is_pooled(connection):
                 self._as_ours(connection, writes=writes)
             uow = UnitOfWork(SynchronousExecutor(connection), self.dialect)
             result = drive_in_greenlet(cast(Coroutine[Any, Any, T], work(uow)))
@@ -213,7 +215,7 @@ class Database:
         async with direct.connected() as connection:
 
             async def whole(statement: Executable, values: Values) -> Rows:
-                if connection.is_open:
+                if connection.is_open or connection.is_pooled:  # where limits are set for a transaction only
                     return await connection.execute(statement, values)
                 committing()  # by itself
                 return await connection.execute_alone(statement, values)
@@ -221,7 +223,8 @@ class Database:
             uow = UnitOfWork(connection, self.dialect, whole=whole if begin else None)
             # Reads begin nothing: at READ COMMITTED each statement sees the newest anyhow.
             if begin:
-                connection.begin(begin)
+                limits = LIMITS.format(self._lock_limit) if connection.is_pooled else ""
+                connection.begin(begin + limits)
             result = await work(uow)
             await uow.flush()
             if connection.is_open:
@@ -233,8 +236,15 @@ class Database:
             self._on_events(uow.events)
         return result
 
+    def _is_pooled(self, connection: Connection) -> bool:
+        if self.dialect != "postgresql":
+            return False
+        from turnkeeper_storage.pooled import is_pooled  # asyncpg is there with PostgreSQL only
+
+        return is_pooled(connection.connection.driver_connection)
+
     def _as_ours(self, connection: Connection, *, writes: bool) -> None:
-        """What `make_engine` sets for good, for one transaction of an engine that is not ours."""
+        """What `make_engine` sets for good, for one transaction of another engine, or behind a pooler."""
         if self.dialect == "sqlite":
             raw = connection.connection.driver_connection
             # pysqlite opens a transaction at the first write only: what was read before may be old by then

@@ -20,11 +20,14 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from turnkeeper_storage.fixed_statements import FixedStatements, Rows, no_rows
+from turnkeeper_storage.pooled import is_pooled
 
 T = TypeVar("T")
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 # what the driver raises, beside OSError; the last one also when the server ended the conversation meanwhile
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# the names of its statements are gone: a pooler was told to keep none any more
+_SPOILING = (asyncpg.InternalClientError, asyncpg.InvalidSQLStatementNameError)
 
 
 class DirectConnection:
@@ -45,6 +48,11 @@ class DirectConnection:
     def is_closed(self) -> bool:
         """Whether the server, or the way to it, is gone."""
         return bool(self._driver.is_closed())
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler is between, so that nothing is set for longer than a transaction."""
+        return is_pooled(self._driver)
 
     def begin(self, begin: str) -> None:
         """Begin a transaction, with this SQL, at the next statement; until then each statement is one."""
@@ -100,7 +108,7 @@ class DirectConnection:
         try:
             return await ask(*arguments)
         except _ERRORS as error:
-            self._is_broken = self.is_closed or isinstance(error, asyncpg.InternalClientError)
+            self._is_broken = self.is_closed or isinstance(error, _SPOILING)
             raise DBAPIError(
                 None, None, error, hide_parameters=True, connection_invalidated=self._is_broken
             ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError
@@ -30,6 +30,8 @@ __all__ = [
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+# invalid_sql_statement_name
+NO_SUCH_NAME = "26000"
 MIGRATION_LOCK_TIMEOUT = "1000"
 # by which the connections of pools are known to each other
 APPLICATION_NAME = "turnkeeper"
@@ -74,7 +76,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
     """An engine for one event loop.
 
     PostgreSQL: READ COMMITTED, and no transaction may hold a lock or sit idle for a third of a lease
-    (PROTOCOL 2.10). SQLite: WAL, busy time-out, transactions that write begin IMMEDIATE.
+    (PROTOCOL 2.10); behind a pooler each transaction says that itself. SQLite: WAL, busy time-out,
+    transactions that write begin IMMEDIATE.
     """
     parsed = async_url(url)
     try:
@@ -86,7 +89,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             return engine
         limit = lock_limit(lease_seconds)
         parsed, tls = database_tls(parsed)
-        return create_async_engine(
+        engine = create_async_engine(
             parsed,
             hide_parameters=True,
             pool_size=pool_size,
@@ -98,6 +101,7 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
             isolation_level="AUTOCOMMIT",
             connect_args={
                 **tls,
+                **_connector(),
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": max(10.0, lease_seconds),
                 "server_settings": {
@@ -107,6 +111,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
                 },
             },
         )
+        event.listen(engine.sync_engine, "handle_error", _renew_names)
+        return engine
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{error.name} is not installed; install turnkeeper[postgres] for a postgresql:// database"
@@ -116,7 +122,8 @@ def make_engine(url: str, pool_size: int = 10, lease_seconds: float = 30.0) -> A
 def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
     """An engine for the connection that holds an owner's lock: PostgreSQL only, no pool, no transactions.
 
-    The server notices within seconds when the machine at the other end is gone.
+    The server notices within seconds when the machine at the other end is gone. Raises PoolerBetween at the
+    first use where a pooler is.
     """
     parsed, tls = database_tls(async_url(url))
     return create_async_engine(
@@ -126,6 +133,7 @@ def make_lock_engine(url: str, lease_seconds: float = 30.0) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",
         connect_args={
             **tls,
+            **_connector(needs_backend=True),
             "timeout": CONNECT_SECONDS,
             "command_timeout": max(10.0, lease_seconds),
             "server_settings": {
@@ -143,7 +151,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
     """An engine for migrations of a PostgreSQL database in use: long statements, short waits.
 
     Whoever waits for the lock of a table holds up all that come after it: so a migration gives up soon, and
-    tries again.
+    tries again. Raises PoolerBetween at the first use where a pooler is.
     """
     parsed, tls = database_tls(async_url(url))
     return create_async_engine(
@@ -153,6 +161,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
         isolation_level="READ COMMITTED",
         connect_args={
             **tls,
+            **_connector(needs_backend=True),
             "timeout": CONNECT_SECONDS,
             "server_settings": {
                 "lock_timeout": MIGRATION_LOCK_TIMEOUT,
@@ -160,6 +169,18 @@ def make_migration_engine(url: str) -> AsyncEngine:
             },
         },
     )
+
+
+def _renew_names(context: ExceptionContext) -> None:
+    """Connect anew where the names of statements are gone: a pooler was told to keep none any more."""
+    if getattr(context.original_exception, "sqlstate", None) == NO_SUCH_NAME:
+        context.is_disconnect = True
+
+
+def _connector(*, needs_backend: bool = False) -> dict[str, object]:
+    from turnkeeper_storage.pooled import Connector  # asyncpg is there with PostgreSQL only
+
+    return {"async_creator_fn": Connector(needs_backend=needs_backend)}
 
 
 def lock_limit(lease_seconds: float) -> str:

@@ -2,6 +2,7 @@
 
     TurnkeeperError
     ├── ConfigurationError            a setting is missing or wrong
+    │   └── PoolerBetween             a connection of one's own is needed, and a pooler gives none
     ├── InvalidInput                  a field of a call is wrong: field, value, remedy
     │   ├── UnknownAgent              no worker registered that agent
     │   ├── UnknownStateVersion       a RunState of a version that this code does not know
@@ -40,6 +41,16 @@ class TurnkeeperError(Exception):
 
 class ConfigurationError(TurnkeeperError):
     """A setting is missing or wrong; the text names it and the remedy."""
+
+
+class PoolerBetween(ConfigurationError):
+    """What lasts longer than a transaction is wanted, and the URL leads to a pooler such as PgBouncer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a pooler such as PgBouncer is between here and the database, and this needs a connection of its "
+            "own; set TURNKEEPER_DIRECT_DATABASE_URL to the address of PostgreSQL itself"
+        )
 
 
 class InvalidInput(TurnkeeperError):

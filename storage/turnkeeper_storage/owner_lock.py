@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.engine import make_lock_engine
-from turnkeeper_storage.errors import DatabaseUnavailable, TurnkeeperError
+from turnkeeper_storage.errors import DatabaseUnavailable, PoolerBetween, TurnkeeperError
 from turnkeeper_storage.faults import explained
 from turnkeeper_storage.owner_names import lock_key
 from turnkeeper_storage.repositories import owners
@@ -33,15 +33,16 @@ class OwnerLock:
         self._connection: AsyncConnection | None = None
         # of the backend that holds the lock; None while it is not held
         self.backend: int | None = None
-        self._is_direct = False
+        self._is_pooled = False
 
     async def take(self) -> None:
-        """Take the lock on a connection of its own. Raises DatabaseUnavailable.
+        """Take the lock on a connection of its own; not behind a pooler. Raises DatabaseUnavailable.
 
         When a former connection of ours still holds it, unknown to us, this waits for the end of that, and
         there is no moment between in which nobody holds it.
         """
         await self.drop()
+        self._is_pooled = False
         try:
             connection = await self._engine.connect()
             self._connection = connection
@@ -50,11 +51,13 @@ class OwnerLock:
                 raise DatabaseUnavailable("the connection for the owner's lock ended at once")
             backend = await owners.take_lock(UnitOfWork(connection, "postgresql"), self.key)
             raw.add_termination_listener(lambda _: self._broken(connection))
-            # a pooler names a process id of its own, and may give each statement to another backend
-            self._is_direct = raw.get_server_pid() == backend
             if raw.is_closed():
                 raise DatabaseUnavailable("the connection for the owner's lock ended at once")
             self.backend = backend
+        except PoolerBetween:
+            # a lock would stay with a connection of the pool, whoever has that next
+            self._is_pooled = True
+            await self.drop()
         except Exception as error:
             await self.drop()
             raise _unavailable(error) from error
@@ -72,13 +75,10 @@ class OwnerLock:
             await self.drop()
         return answered == backend
 
-    async def fault(self, database: Database, *, trusts_pooler: bool = False) -> str | None:
-        """Why others cannot rely on the lock just taken; None when they can. Raises DatabaseUnavailable.
-
-        `trusts_pooler`: one that leaves each client its own backend is between, as an operator knows.
-        """
-        if not self._is_direct and not trusts_pooler:
-            return "a pooler is between worker and database, and may move the lock to another connection"
+    async def fault(self, database: Database) -> str | None:
+        """Why others cannot rely on the lock just taken; None when they can. Raises DatabaseUnavailable."""
+        if self._is_pooled:
+            return "a pooler is between worker and database, and would pass the lock on to other clients"
         held = await database.read(owners.held_locks)
         if self.backend is None or held.get(self.key) != self.backend:
             return "the lock of one connection is not seen by another one"

@@ -21,6 +21,10 @@ class Settings(BaseSettings):
 
     # where things are
     database_url: str = Field(default="sqlite:///turnkeeper.db", description="postgresql://… or sqlite:///…")
+    direct_database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL itself, behind the pooler of database_url: for migrations and workers' locks",
+    )
     db_schema: str | None = Field(default=None, description="PostgreSQL schema of our tables")
     broker_url: str = Field(default="redis://127.0.0.1:6379/0", description="Celery's broker")
     redis_url: str | None = Field(
@@ -173,6 +177,11 @@ class Settings(BaseSettings):
         if self.heartbeat_seconds > self.lease_seconds / 2:
             raise ValueError("heartbeat_seconds must be at most half of lease_seconds")
         return self
+
+    @property
+    def direct_url(self) -> str:
+        """The database without a pooler between, for what lasts longer than a transaction."""
+        return self.direct_database_url or self.database_url
 
     @property
     def live_url(self) -> str | None:

@@ -328,4 +328,4 @@ def test_how_soon_the_runs_of_a_killed_worker_go_on_is_told(
         level, text = told(TURNKEEPER_FAST_RECOVERY="auto")
         assert level == "warn"
         assert "a pooler is between worker and database" in text
-        assert "leads to PostgreSQL itself" in text
+        assert "set TURNKEEPER_DIRECT_DATABASE_URL" in text

@@ -143,7 +143,7 @@ async def test_what_is_wanted_and_cannot_be_had_stops_the_start(migrated_sqlite:
                 pass
 
 
-async def test_behind_a_pooler_workers_do_without_locks_unless_they_are_told_to(
+async def test_behind_a_pooler_workers_do_without_locks_or_do_not_start(
     migrated_postgres: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # a pooler answers a connecting client itself, with a process id that is no backend's
@@ -154,8 +154,9 @@ async def test_behind_a_pooler_workers_do_without_locks_unless_they_are_told_to(
             assert not holds_a_lock(presence.owner)
             assert await database.read(owners.held_locks) == {}
         assert "no fast recovery: a pooler is between" in caplog.text
-        async with present(settings(migrated_postgres, fast_recovery="on"), database) as presence:
-            assert presence.is_locked
+        with pytest.raises(ConfigurationError, match="set TURNKEEPER_DIRECT_DATABASE_URL"):
+            async with present(settings(migrated_postgres, fast_recovery="on"), database):
+                pass
 
 
 async def test_a_lock_that_other_connections_do_not_see_is_no_lock(

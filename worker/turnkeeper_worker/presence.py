@@ -31,12 +31,10 @@ class Presence:
         *,
         database: Database | None = None,
         lock: OwnerLock | None = None,
-        trusts_pooler: bool = False,
     ) -> None:
         self._name = name or name_of_this_process()
         self._database = database
         self._lock = lock
-        self._trusts_pooler = trusts_pooler
         self._is_seen = False
         self._judges_from = 0.0
         # set when the lock is lost
@@ -79,7 +77,7 @@ class Presence:
             return "there is no lock"
         self._is_seen = False
         await self._lock.take()
-        fault = await self._lock.fault(self._database, trusts_pooler=self._trusts_pooler)
+        fault = await self._lock.fault(self._database)
         self._is_seen = fault is None
         return fault
 
@@ -124,9 +122,9 @@ async def present(settings: Settings, database: Database) -> AsyncIterator[Prese
         yield Presence()
         return
     name = name_of_this_process()
-    lock = OwnerLock(settings.database_url, name.locked, lease_seconds=settings.lease_seconds)
+    lock = OwnerLock(settings.direct_url, name.locked, lease_seconds=settings.lease_seconds)
     async with contextlib.aclosing(lock):
-        presence = Presence(name, database=database, lock=lock, trusts_pooler=wanted == "on")
+        presence = Presence(name, database=database, lock=lock)
         try:
             fault = await presence.take()
         except DatabaseUnavailable as error:
@@ -138,7 +136,8 @@ async def present(settings: Settings, database: Database) -> AsyncIterator[Prese
             yield presence
         elif wanted == "on":
             raise ConfigurationError(
-                f"TURNKEEPER_FAST_RECOVERY is 'on', and {fault}; use 'auto', or connect without a pooler"
+                f"TURNKEEPER_FAST_RECOVERY is 'on', and {fault}; use 'auto', or set "
+                "TURNKEEPER_DIRECT_DATABASE_URL to the address of PostgreSQL itself"
             )
         else:
             log.warning("no fast recovery: %s; after a crash, leases run out", fault)

@@ -41,13 +41,15 @@ def migrate(
     if grant_to is not None:
         check_prefix(grant_to, "--grant")
     settings = load_settings(database_url=database_url, db_schema=schema)
-    before = asyncio.run(_read_standing(settings.database_url, settings.db_schema))
+    # what the call names comes before what the environment says of another
+    url = settings.direct_url if database_url is None else settings.database_url
+    before = asyncio.run(_read_standing(url, settings.db_schema))
     if not as_json:
         output.write(_told(before))
     if not check:
-        upgrade(settings.database_url, schema=settings.db_schema)
+        upgrade(url, schema=settings.db_schema)
         if grant_to is not None:
-            grant(settings.database_url, grant_to, schema=settings.db_schema)
+            grant(url, grant_to, schema=settings.db_schema)
     is_done = before.fits or not check
     after = before.revision if check or before.fits else HEAD
     if as_json:

@@ -10,6 +10,7 @@ from functools import partial
 
 from turnkeeper.cli.watching import duration
 from turnkeeper.doctor.findings import Finding, fail, ok, place, warn
+from turnkeeper.doctor.pooler import check_pooler
 from turnkeeper.doctor.recovery import check_recovery
 from turnkeeper_storage.database import Database
 from turnkeeper_storage.migrate import HEAD, Standing, check_schema, read_standing
@@ -35,6 +36,7 @@ async def check_database(settings: Settings, digests: Mapping[str, str]) -> list
     database = Database(settings.database_url, schema=settings.db_schema, pool_size=1)
     try:
         found = await _check_levels(database, settings)
+        found += await check_pooler(settings)
         await check_schema(database)
         found.append(_told_of(await read_standing(database)))
         found.append(await check_recovery(database, settings))

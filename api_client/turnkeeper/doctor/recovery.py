@@ -26,10 +26,10 @@ async def check_recovery(database: Database, settings: Settings) -> Finding:
     if wanted == "off":
         return ok(CHECK, f"off: {slowly}")
     name = name_of_this_process().locked
-    async with contextlib.aclosing(OwnerLock(settings.database_url, name)) as lock:
+    async with contextlib.aclosing(OwnerLock(settings.direct_url, name)) as lock:
         await lock.take()
-        fault = await lock.fault(database, trusts_pooler=wanted == "on")
+        fault = await lock.fault(database)
     if fault is None:
         return ok(CHECK, "the runs of a killed worker go on within seconds: locks of workers are seen")
-    remedy = "give workers a TURNKEEPER_DATABASE_URL that leads to PostgreSQL itself"
+    remedy = "set TURNKEEPER_DIRECT_DATABASE_URL to the address of PostgreSQL itself"
     return (fail if wanted == "on" else warn)(CHECK, f"{fault}: {slowly}", remedy)
