@@ -18,6 +18,7 @@ from tests.fakes.database_pool import DatabasePool
 from tests.fakes.pgbouncer import NoPgBouncer, PgBouncer, pgbouncer
 from tests.fakes.processes import Processes
 from tests.fakes.servers import Kind, Misconfigured, Servers, Unavailable
+from tests.fakes.warm import IS_POSSIBLE, WarmStarter
 
 _SERVERS = pytest.StashKey[Servers]()
 # What the servers of other processes were, when the tests are spread over some.
@@ -229,10 +230,21 @@ def redis_url(redis_server_url: str) -> Iterator[str]:
         pytest.skip(f"{_skip_reason('redis')} {reason}")
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmStarter | None]:
+    """Starts processes that need not import everything anew; None where that cannot be."""
+    if not IS_POSSIBLE:
+        yield None
+        return
+    starter = WarmStarter()
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
+def processes(tmp_path: Path, warm: WarmStarter | None) -> Iterator[Processes]:
     """Starts processes: `processes(sys.executable, "-m", "…", env={…})`; what still runs is killed."""
-    started = Processes(tmp_path)
+    started = Processes(tmp_path, warm=warm)
     try:
         yield started
     finally:

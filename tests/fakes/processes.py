@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from tests.fakes.wait import eventually_sync
+from tests.fakes.warm import WarmProcess, WarmStarter
 
 ROOT = Path(__file__).parents[2]
 # characters of each log that are shown when a test failed
@@ -19,18 +24,30 @@ LOG_SHOWN = 6000
 class Process:
     """A process in a group of its own, its output in a file. Signals go to the whole group."""
 
-    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        warm: WarmStarter | None = None,
+    ) -> None:
         self._log = log
+        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._process: subprocess.Popen[bytes] | WarmProcess
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-                cwd=ROOT,
-                start_new_session=True,
-            )
+            if warm is not None and _is_ours(argv):
+                self._process = warm.start(argv[2], argv[3:], log, whole)
+            else:
+                self._process = subprocess.Popen(
+                    list(argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=whole,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
 
     @property
     def pid(self) -> int:
@@ -66,6 +83,21 @@ class Process:
         """SIGSTOP: it stands still until `cont`."""
         self._signal(signal.SIGSTOP)
 
+    def stop_between_writes(self, database_url: str) -> None:
+        """`stop`, on SQLite while it is in no write: there the one that writes holds up all for as long."""
+        url = make_url(database_url)
+        if url.get_backend_name() != "sqlite":
+            self.stop()
+            return
+        with contextlib.closing(sqlite3.connect(url.database or "", timeout=20, isolation_level=None)) as one:
+            one.execute("BEGIN IMMEDIATE")
+            self.stop()
+            eventually_sync(self._stands_still)
+            one.execute("ROLLBACK")
+
+    def _stands_still(self) -> bool:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def cont(self) -> None:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
@@ -94,16 +126,24 @@ class Process:
             os.killpg(self.pid, number)
 
 
-class Processes:
-    """Starts processes and remembers them: `processes(sys.executable, "-m", "…", env={…})`."""
+def _is_ours(argv: Sequence[str]) -> bool:
+    """Whether this is a module of the tests: how it starts is not what they are about."""
+    return list(argv[:2]) == [sys.executable, "-m"] and argv[2].startswith("tests.")
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class Processes:
+    """Starts processes and remembers them: `processes(sys.executable, "-m", "…", env={…})`.
+
+    `warm`: those that are modules of the tests come from there.
+    """
+
+    def __init__(self, folder: Path, *, warm: WarmStarter | None = None) -> None:
+        self._folder, self._warm = folder, warm
         self._started: list[Process] = []
 
     def __call__(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
         log = self._folder / f"process-{len(self._started)}.log"
-        process = Process(argv, log=log, env=env)
+        process = Process(argv, log=log, env=env, warm=self._warm)
         self._started.append(process)
         return process
 

@@ -62,13 +62,21 @@ async def went_well(there: World, text: str, session: str = "s") -> None:
     assert (await there.run(plan(name="after"), session)).status is RunStatus.COMPLETED
 
 
+async def went_well_till(there: World, crash: Crash, text: str) -> int:
+    """Runs go well until one was there for the crash; how many. A sweep may take what a claim would have."""
+    for count in range(1, 6):
+        await went_well(there, text, f"s{count}")
+        if has_happened(there, crash):
+            return count
+    raise AssertionError(f"nobody came to {crash.mark}")
+
+
 @pytest.mark.parametrize("crash", DEATHS, ids=lambda crash: crash.mark)
 async def test_a_worker_that_is_killed_there_loses_nothing_and_doubles_nothing(
     migrated_url: str, redis_url: str, processes: Processes, tmp_path: Path, crash: Crash
 ) -> None:
     async with world(migrated_url, redis_url, processes, tmp_path, crash) as there:
-        await went_well(there, plan("look,scan", "look"))
-        assert has_happened(there, crash)
+        await went_well_till(there, crash, plan("look,scan", "look"))
         await there.check()
 
 
@@ -77,9 +85,8 @@ async def test_a_worker_that_is_killed_around_a_park_leaves_one_question_and_one
     migrated_url: str, redis_url: str, processes: Processes, tmp_path: Path, crash: Crash
 ) -> None:
     async with world(migrated_url, redis_url, processes, tmp_path, crash) as there:
-        await went_well(there, plan("look", "refund,look"))
-        assert has_happened(there, crash)
-        assert there.effects.count("refund") == 1
+        runs = await went_well_till(there, crash, plan("look", "refund,look"))
+        assert there.effects.count("refund") == runs
         await there.check()
 
 

@@ -24,7 +24,7 @@ async def test_a_worker_that_wakes_after_its_lease_writes_nothing(
             model.hold()
             run = await client.enqueue("s", "hello", agent="support")
             await model.wait_for(1)
-            zombie.stop()
+            zombie.stop_between_writes(migrated_url)
             (heir,) = site.workers(1)
             await model.wait_for(2, within=20)  # the lease ran out: the heir asks again
             model.release()
