@@ -12,6 +12,7 @@ from tests.torture.place import Options
 
 
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_a_minute_of_faults_of_every_kind_violates_no_invariant(
     request: pytest.FixtureRequest, tmp_path: Path, database: str

@@ -107,7 +107,13 @@ def all_errors(
 
 
 # the operator's, a run's own, and what only a client of the API raises
-INTERNAL_ONES = {errors.ConfigurationError, errors.RunFailure, errors.ApiUnavailable, errors.ApiRefused}
+INTERNAL_ONES = {
+    errors.ConfigurationError,
+    errors.PoolerBetween,
+    errors.RunFailure,
+    errors.ApiUnavailable,
+    errors.ApiRefused,
+}
 
 
 @pytest.mark.parametrize("kind", list(all_errors()), ids=lambda kind: kind.__name__)

@@ -86,7 +86,9 @@ async def test_another_worker_goes_on_though_its_agents_instructions_changed(mig
 async def test_an_approval_of_a_tool_that_changed_since_is_asked_for_again(migrated_url: str) -> None:
     till = Till()
     async with ScriptedModel(pays(5), text("done")) as model:
-        async with running_worker(migrated_url, model, agents=[till.agent()], delivers=False) as worker:
+        async with running_worker(
+            migrated_url, model, agents=[till.agent()], delivers=False, starts=False
+        ) as worker:
             run = await worker.client.enqueue("s", "hello", agent="support")
             await worker.host.sweep()
             waiting = await waits(worker, run.id)

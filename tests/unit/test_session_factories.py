@@ -127,6 +127,7 @@ async def test_a_session_whose_store_is_away_keeps_no_other_from_a_free_slot(mig
             session_factory=lambda id: away if id == "s" else fine,
             concurrency=1,
             delivers=False,
+            starts=False,
         ) as worker,
     ):
         await worker.client.enqueue("s", "hello", agent="support")

@@ -281,6 +281,7 @@ async def test_a_retry_after_a_crash_adds_what_the_hook_made_the_first_time(migr
             before_persist=counting,
             session_factory=lambda id: session,
             delivers=False,
+            starts=False,
         ) as worker,
     ):
         run = await worker.client.enqueue("s", "hello", agent="support")

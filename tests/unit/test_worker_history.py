@@ -162,7 +162,12 @@ async def test_a_crash_around_the_add_of_the_input_does_not_show_it_twice_to_the
     async with (
         ScriptedModel(text("the answer")) as model,
         running_worker(
-            migrated_sqlite, model, agents=[agent], session_factory=lambda id: session, delivers=False
+            migrated_sqlite,
+            model,
+            agents=[agent],
+            session_factory=lambda id: session,
+            delivers=False,
+            starts=False,
         ) as worker,
     ):
         run = await worker.client.enqueue("s", "hello", agent="support", stream=True)

@@ -174,7 +174,7 @@ async def test_a_tenants_session_is_its_own(migrated_sqlite: str) -> None:
 async def test_a_run_of_a_newer_release_waits_for_a_worker_that_knows_it(migrated_url: str) -> None:
     async with (
         ScriptedModel(answer=echo) as model,
-        running_worker(migrated_url, model, agents=[agent], delivers=False) as worker,
+        running_worker(migrated_url, model, agents=[agent], delivers=False, starts=False) as worker,
     ):
         run = await worker.client.enqueue("s", "hello", agent="support")
         await set_version(worker, run.id, 99)
@@ -192,7 +192,7 @@ async def test_a_run_that_no_worker_knows_fails_after_the_grace_time(migrated_ur
     async with (
         ScriptedModel(answer=echo) as model,
         running_worker(
-            migrated_url, model, agents=[agent], delivers=False, agent_grace_seconds=0.0
+            migrated_url, model, agents=[agent], delivers=False, starts=False, agent_grace_seconds=0.0
         ) as worker,
     ):
         run = await worker.client.enqueue("s", "hello", agent="support")
