@@ -7,8 +7,8 @@ SERVERS ?= auto
 PYTEST_ARGS ?=
 # a part of everything, by marks, e.g. ONLY="postgres or redis or rabbitmq": what needs a server
 ONLY ?=
-# most tests wait, so some processes share the cores; many get in the way of those that start workers
-JOBS ?= 3
+# most tests wait, so two processes share the cores well; more get in the way of those that start workers
+JOBS ?= 2
 # (pytest's 5 says that there is no test of them)
 OF_THEM = $(if $(strip $(ONLY)), and ($(ONLY)))
 PYTEST = TURNKEEPER_TEST_SERVERS=$(SERVERS) $(BIN)/python -m pytest
