@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-import time
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stderr.write("and this to standard error\n")
     if sys.argv[1] == "never":
-        time.sleep(60)
+        signal.pause()
     raise SystemExit(int(sys.argv[1]))
 
 
